@@ -1,0 +1,3 @@
+"""The Herdbook registry service."""
+
+from __future__ import annotations
