@@ -63,9 +63,14 @@ def run_protoc(sources: list[Path], outputs: list[str], scratch: Path) -> None:
     if not sources:
         return
     tools = tools_environment()
-    plugins = [f"--plugin={name}={tools / name}" for name in ("protoc-gen-mypy", "protoc-gen-mypy_grpc")]
+    plugins = [
+        f"--plugin={name}={tools / name}" for name in ("protoc-gen-mypy", "protoc-gen-mypy_grpc")
+    ]
     command = [tools / "python", "-m", "grpc_tools.protoc", f"--proto_path={PROTOS}", *plugins]
-    command += [f"{option}=quiet:{scratch}" if "mypy" in option else f"{option}={scratch}" for option in outputs]
+    command += [
+        f"{option}=quiet:{scratch}" if "mypy" in option else f"{option}={scratch}"
+        for option in outputs
+    ]
     subprocess.run([*command, *(str(source) for source in sources)], check=True)
 
 
@@ -78,7 +83,9 @@ def tools_environment() -> Path:
     if not ready.exists():
         shutil.rmtree(home, ignore_errors=True)
         venv.create(home, with_pip=True)
-        subprocess.run([executables / "python", "-m", "pip", "install", "--quiet", *TOOLS], check=True)
+        subprocess.run(
+            [executables / "python", "-m", "pip", "install", "--quiet", *TOOLS], check=True
+        )
         ready.touch()
     return executables
 
@@ -95,12 +102,19 @@ def report_differences(wanted: dict[str, str], present: dict[str, str]) -> int:
     )
     for name in differing:
         before, after = present.get(name, ""), wanted.get(name, "")
-        lines = list(difflib.unified_diff(before.splitlines(), after.splitlines(), name, name, n=0, lineterm=""))
+        lines = list(
+            difflib.unified_diff(
+                before.splitlines(), after.splitlines(), name, name, n=0, lineterm=""
+            )
+        )
         print("\n".join(lines[:DIFF_LINES_SHOWN]))
         if len(lines) > DIFF_LINES_SHOWN:
             print(f"... {len(lines) - DIFF_LINES_SHOWN} more lines")
     if differing:
-        print(f"{len(differing)} stubs are not what protos/ generates: run `make protos`", file=sys.stderr)
+        print(
+            f"{len(differing)} stubs are not what protos/ generates: run `make protos`",
+            file=sys.stderr,
+        )
     return 1 if differing else 0
 
 

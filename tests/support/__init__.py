@@ -1,0 +1,1 @@
+"""Services that tests need, and ways to wait for them."""

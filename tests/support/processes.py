@@ -1,0 +1,60 @@
+"""Child processes that never outlive the test that started them."""
+
+from __future__ import annotations
+
+import contextlib
+import pwd
+import subprocess
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+
+from tests.support.waiting import wait_until
+
+STOP_SECONDS = 10.0
+
+
+@contextlib.contextmanager
+def running(
+    command: Sequence[str | Path],
+    *,
+    ready: Callable[[], object],
+    log: Path,
+    env: Mapping[str, str] | None = None,
+    user: str | None = None,
+) -> Iterator[subprocess.Popen[bytes]]:
+    """Run `command` until the block ends; enter the block when `ready` holds.
+
+    Output goes to `log`. With `user`, the process runs as that user and in its primary group.
+
+    Raises:
+        RuntimeError: the process ended before it was ready; the message has its output.
+        TimeoutError: it was not ready in time.
+    """
+    with log.open("wb") as output:
+        process = subprocess.Popen(
+            command, stdout=output, stderr=subprocess.STDOUT, env=env, **identity(user)
+        )
+    try:
+        wait_until(lambda: ready() or process.poll() is not None, f"{command[0]} is ready")
+        if process.poll() is not None:
+            raise RuntimeError(f"{command[0]} ended: {log.read_text(errors='replace')}")
+        yield process
+    finally:
+        stop(process)
+
+
+def stop(process: subprocess.Popen[bytes]) -> None:
+    """End `process`, gracefully if it will."""
+    process.terminate()
+    try:
+        process.wait(STOP_SECONDS)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
+
+
+def identity(user: str | None) -> dict[str, object]:
+    """Return the arguments of subprocess functions that make a child run as `user`."""
+    if user is None:
+        return {}
+    return {"user": user, "group": pwd.getpwnam(user).pw_gid, "extra_groups": []}
