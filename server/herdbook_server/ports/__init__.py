@@ -1,0 +1,1 @@
+"""What the domain needs from the outside, as small protocols with their guarantees."""

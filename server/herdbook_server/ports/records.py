@@ -1,0 +1,299 @@
+"""The record as gateways, one for each kind of row. All belong to one transaction and see what it wrote."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Protocol
+
+from herdbook_server.ports.queries import Found, Query
+from herdbook_server.ports.references import Reference
+from herdbook_server.ports.values import (
+    Alias,
+    AliasMove,
+    ChunkRef,
+    Event,
+    File,
+    Model,
+    ReplicaReport,
+    RequestRecord,
+    Resolution,
+    Stage,
+    Version,
+)
+
+
+class Models(Protocol):
+    """Rows of models, deleted ones included."""
+
+    async def get(self, name: str) -> Model | None:
+        """One model by name."""
+        ...
+
+    async def insert(self, model: Model) -> None:
+        """Adds a model. Raises ModelExists if the name is taken."""
+        ...
+
+    async def save(self, model: Model) -> None:
+        """Stores description, tags, update and deletion time and revision of a model that exists."""
+        ...
+
+    async def next_number(self, name: str) -> int:
+        """Takes the model's next version number: 1, 2, 3 …, never the same again once committed."""
+        ...
+
+    async def recount(self, name: str, *, change: int) -> None:
+        """Adds `change` to the model's version count and looks its latest version up again."""
+        ...
+
+    async def search(self, query: Query) -> Found[Model]:
+        """Models that match, at the cost of an index look-up for the usual filters."""
+        ...
+
+
+class Versions(Protocol):
+    """Rows of versions, deleted ones included unless said otherwise."""
+
+    async def get(self, model: str, number: int) -> Version | None:
+        """One version by number."""
+        ...
+
+    async def get_by_label(self, model: str, label: str) -> Version | None:
+        """One version by label."""
+        ...
+
+    async def resolve(self, reference: Reference) -> Resolution | None:
+        """What a reference names now, in one query; None if the model, the version or the alias is absent or deleted."""
+        ...
+
+    async def resolve_many(self, references: Sequence[Reference]) -> Sequence[Resolution | None]:
+        """The same for many references, in a few queries; answers in the order asked."""
+        ...
+
+    async def insert(self, version: Version) -> None:
+        """Adds a version with its params, metrics and tags. Raises LabelExists."""
+        ...
+
+    async def save(self, version: Version) -> None:
+        """Stores label, description, tags, stage, update and deletion time and revision. Raises LabelExists."""
+        ...
+
+    async def in_stage(self, model: str, stage: Stage) -> Sequence[Version]:
+        """Versions of a model in a stage that are not deleted, ascending."""
+        ...
+
+    async def search(self, query: Query) -> Found[Version]:
+        """Versions that match, at the cost of an index look-up for the usual filters."""
+        ...
+
+
+class Aliases(Protocol):
+    """Rows of aliases and the history of their moves."""
+
+    async def get(self, model: str, alias: str) -> Alias | None:
+        """One alias."""
+        ...
+
+    async def of_version(self, model: str, number: int) -> Sequence[Alias]:
+        """Aliases that point at a version, by name."""
+        ...
+
+    async def of_model(self, model: str, *, after: str = "", limit: int) -> Sequence[Alias]:
+        """Aliases of a model whose name sorts after `after`, by name, in code point order."""
+        ...
+
+    async def under_prefix(self, prefix: str) -> Sequence[Alias]:
+        """Aliases of every model that is not deleted and whose name starts with `prefix`."""
+        ...
+
+    async def put(self, alias: Alias) -> None:
+        """Adds the alias or replaces where it points."""
+        ...
+
+    async def delete(self, model: str, alias: str) -> None:
+        """Deletes the alias; its history stays."""
+        ...
+
+    async def add_move(self, move: AliasMove) -> None:
+        """Adds a move to the history."""
+        ...
+
+    async def get_move(self, model: str, alias: str, revision: int) -> AliasMove | None:
+        """One move of an alias."""
+        ...
+
+    async def moves(
+        self, model: str, alias: str | None, *, before: tuple[int, str] | None = None, limit: int
+    ) -> Sequence[AliasMove]:
+        """Moves of an alias or of all aliases of a model, newest first, then by alias; `before` is (revision, alias)."""
+        ...
+
+
+class Events(Protocol):
+    """What each revision did."""
+
+    async def add(self, events: Iterable[Event]) -> None:
+        """Adds events of this transaction's revision."""
+        ...
+
+    async def after(self, revision: int, *, limit: int) -> Sequence[Event]:
+        """Events of later revisions, oldest first; whole revisions, so possibly a few more than `limit`."""
+        ...
+
+    async def search(self, query: Query) -> Found[Event]:
+        """Events that match. Sort keys may name `revision` alone."""
+        ...
+
+
+class Requests(Protocol):
+    """First answers, by request id."""
+
+    async def get(self, request_id: str) -> RequestRecord | None:
+        """The first answer to a request id."""
+        ...
+
+    async def add(self, record: RequestRecord) -> None:
+        """Remembers a first answer."""
+        ...
+
+    async def forget_before(self, time_us: int) -> int:
+        """Forgets answers given before a time; how many."""
+        ...
+
+
+class Manifests(Protocol):
+    """Manifests by digest; shared by all versions of the same content."""
+
+    async def insert(self, digest: bytes, files: Sequence[File], *, time_us: int) -> None:
+        """Stores a manifest; if it is there already, only notes the time, which keeps garbage collection off it."""
+        ...
+
+    async def files(self, digest: bytes, *, after: str | None = None, limit: int) -> Sequence[File]:
+        """Files sorted by the bytes of their paths."""
+        ...
+
+    async def file(self, digest: bytes, path: str) -> File | None:
+        """One file."""
+        ...
+
+    async def listed(self, digest: bytes, chunks: Sequence[bytes]) -> Mapping[bytes, int]:
+        """Those of the given chunks that the manifest lists, with their sizes in bytes."""
+        ...
+
+    async def delete_unused(self, before_us: int, *, limit: int) -> int:
+        """Deletes manifests that no version has, deleted versions included, and that were last stored before a time."""
+        ...
+
+
+class Chunks(Protocol):
+    """The chunk index: which chunks are stored, and which model may know of them.
+
+    A chunk goes through `writing` → `stored` → `deleting` → gone. Reserving before bytes are written, and refusing to
+    reserve what is being deleted, keeps garbage collection and uploads apart without a lock held across I/O.
+    """
+
+    async def missing(self, model: str, digests: Sequence[bytes], *, time_us: int) -> Sequence[bytes]:
+        """Those of the digests that are not stored for the model, in order, each once; touches the others."""
+        ...
+
+    async def reserve(self, chunks: Sequence[ChunkRef], *, time_us: int) -> Mapping[bytes, bool]:
+        """Touches chunks, adding absent ones as `writing`.
+
+        Maps each digest that may be written to whether its bytes are stored already. A chunk that is being deleted is
+        left out: try again once it is gone.
+        """
+        ...
+
+    async def commit(self, model: str, digests: Sequence[bytes], *, time_us: int) -> None:
+        """Marks reserved chunks `stored` and known to the model. Their bytes are durable."""
+        ...
+
+    async def absent(self, model: str, chunks: Sequence[ChunkRef], *, time_us: int) -> Sequence[bytes]:
+        """Those that are not stored for the model with exactly that size; touches the others, for the transaction that is
+        about to list them."""
+        ...
+
+    async def garbage(self, before_us: int, *, limit: int) -> Sequence[ChunkRef]:
+        """Chunks that no manifest lists and that were last touched before a time; also those left `deleting`."""
+        ...
+
+    async def garbage_total(self, before_us: int) -> tuple[int, int]:
+        """How many chunks `garbage` would find in all, and their bytes."""
+        ...
+
+    async def condemn(self, digests: Sequence[bytes], *, before_us: int) -> Sequence[ChunkRef]:
+        """Marks as `deleting` those that are still garbage, forgets which models knew them, and returns them."""
+        ...
+
+    async def forget(self, digests: Sequence[bytes]) -> None:
+        """Deletes index rows of chunks marked `deleting`, whose bytes are gone."""
+        ...
+
+
+class Replicas(Protocol):
+    """Reports of replicas with the leases that keep them live. No part of the record."""
+
+    async def put(self, report: ReplicaReport, *, expires_at_us: int) -> None:
+        """Stores what a replica says of a reference, replacing what it said before, and extends its lease."""
+        ...
+
+    async def renew(self, keys: Sequence[tuple[str, str]], *, expires_at_us: int) -> Sequence[tuple[str, str]]:
+        """Extends leases of (replica id, reference); returns those that have no row any more."""
+        ...
+
+    async def live(
+        self, *, now_us: int, reference: str | None = None, after: tuple[str, str] | None = None, limit: int
+    ) -> Sequence[ReplicaReport]:
+        """Reports whose lease has not run out, by (replica id, reference)."""
+        ...
+
+    async def serving(self, model: str, number: int | None, *, now_us: int) -> Sequence[ReplicaReport]:
+        """Live replicas that serve a version, or any version, of a model; 100 at most."""
+        ...
+
+    async def forget_before(self, time_us: int) -> int:
+        """Deletes rows whose lease ran out before a time; how many."""
+        ...
+
+
+class Records(Protocol):
+    """The gateways of one transaction."""
+
+    @property
+    def models(self) -> Models:
+        """Rows of models."""
+        ...
+
+    @property
+    def versions(self) -> Versions:
+        """Rows of versions."""
+        ...
+
+    @property
+    def aliases(self) -> Aliases:
+        """Rows of aliases and their history."""
+        ...
+
+    @property
+    def events(self) -> Events:
+        """What each revision did."""
+        ...
+
+    @property
+    def requests(self) -> Requests:
+        """First answers, by request id."""
+        ...
+
+    @property
+    def manifests(self) -> Manifests:
+        """Manifests by digest."""
+        ...
+
+    @property
+    def chunks(self) -> Chunks:
+        """The chunk index."""
+        ...
+
+    @property
+    def replicas(self) -> Replicas:
+        """Reports of replicas."""
+        ...

@@ -1,0 +1,1 @@
+"""The record: models, versions, aliases, stages, search, events. No I/O."""
