@@ -1,0 +1,247 @@
+"""Chunks as files below a local directory."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import errno
+import itertools
+import os
+import secrets
+import sys
+import time
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import ParamSpec, TypeAlias, TypeVar
+
+from herdbook_server.ports.chunks import (
+    ChunkDamaged,
+    ChunkMissing,
+    StoredChunk,
+    StoreError,
+    StoreFull,
+    StoreMisconfigured,
+    StoreUnavailable,
+)
+from herdbook_server.storage.chunks.layout import CHUNKS, FAN_OUT, chunk_digest, chunk_name
+
+if sys.platform == "darwin":
+    import fcntl
+
+_Arguments = ParamSpec("_Arguments")
+_Result = TypeVar("_Result")
+_Entries: TypeAlias = Iterator[os.DirEntry[str]]
+
+_FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS})
+# EXDEV: `tmp` and `chunks` are on two file systems.
+_REFUSED = frozenset({errno.EACCES, errno.EPERM, errno.EXDEV})
+_DELETED_AT_ONCE = 500
+_TEMPORARY = "tmp"
+_TEMPORARY_MAX_AGE_SECONDS = 3600.0
+
+
+class LocalChunkStore:
+    """Keeps each chunk in a file `chunks/ab/cdef…` below a directory.
+
+    A chunk is written to `tmp/`, synced, renamed to its place, and the rename synced too. Other
+    processes may use the same directory at the same time. Syncing several chunks together was
+    measured and gains nothing once a few threads write at once, so there is no batch.
+    """
+
+    def __init__(self, root: Path, *, threads: int = 8, page_size: int = 1000) -> None:
+        """Prepare a store below `root`, which `open` creates.
+
+        Args:
+            root: The directory; `chunks` and `tmp` are made in it, on one file system.
+            threads: How many chunks are written, and how many read, at once.
+            page_size: How many chunks `list_chunks` looks at before it lets go of its thread.
+        """
+        self._root = root
+        self._chunks = root / CHUNKS
+        self._temporary = root / _TEMPORARY
+        self._page_size = page_size
+        # Two pools, so that readers do not wait behind writers that wait for the disk.
+        self._writers = ThreadPoolExecutor(threads, thread_name_prefix="herdbook-chunk-writer")
+        self._readers = ThreadPoolExecutor(threads, thread_name_prefix="herdbook-chunk-reader")
+
+    async def open(self) -> None:
+        """Create the directories and delete what a killed process left in `tmp`."""
+        await _run(self._writers, self._open)
+
+    async def put(self, digest: bytes, data: bytes | memoryview) -> None:
+        """Store a chunk, see `ChunkStore.put`."""
+        await _run(self._writers, self._put, chunk_name(digest), data)
+
+    async def get(self, digest: bytes, size_bytes: int) -> bytes:
+        """Return a chunk, see `ChunkStore.get`."""
+        return await _run(self._readers, self._get, digest, size_bytes)
+
+    async def delete(self, digests: Sequence[bytes]) -> None:
+        """Delete chunks, see `ChunkStore.delete`."""
+        for start in range(0, len(digests), _DELETED_AT_ONCE):
+            names = [chunk_name(digest) for digest in digests[start : start + _DELETED_AT_ONCE]]
+            await _run(self._writers, self._delete, names)
+
+    async def list_chunks(self) -> AsyncIterator[StoredChunk]:
+        """Yield every chunk held, see `ChunkStore.list_chunks`."""
+        for first in FAN_OUT:
+            with await _run(self._readers, self._scan, first) as entries:
+                while page := await _run(self._readers, self._next_page, first, entries):
+                    for chunk in page:
+                        if chunk is not None:
+                            yield chunk
+
+    async def check(self) -> None:
+        """Write, read and delete a file in `tmp`, see `ChunkStore.check`."""
+        await _run(self._writers, self._check)
+
+    async def close(self) -> None:
+        """Wait for the reads and writes under way, then end the threads."""
+        for pool in (self._writers, self._readers):
+            await asyncio.to_thread(pool.shutdown)
+
+    def _open(self) -> None:
+        with self._errors("create its directories"):
+            if not self._root.is_dir():
+                self._root.mkdir(parents=True, exist_ok=True)
+                _sync_directory(self._root.parent)
+            self._temporary.mkdir(exist_ok=True)
+            self._chunks.mkdir(exist_ok=True)
+            # All of them now: a put would have to sync the parent of one it created, and so
+            # would every other put that finds it before that sync is done.
+            for first in FAN_OUT:
+                (self._chunks / first).mkdir(exist_ok=True)
+            _sync_directory(self._chunks)
+            _sync_directory(self._root)
+            self._delete_old_temporaries()
+
+    def _delete_old_temporaries(self) -> None:
+        oldest = time.time() - _TEMPORARY_MAX_AGE_SECONDS
+        for path in self._temporary.iterdir():
+            # Another process may finish or delete its own at this moment.
+            with contextlib.suppress(FileNotFoundError):
+                if path.stat().st_mtime < oldest:
+                    path.unlink()
+
+    def _put(self, name: str, data: bytes | memoryview) -> None:
+        target = self._chunks / name
+        with self._errors("store a chunk"), self._new_temporary() as temporary:
+            _write_durably(temporary, data)
+            temporary.replace(target)
+            _sync_directory(target.parent)
+
+    def _get(self, digest: bytes, size_bytes: int) -> bytes:
+        with self._errors("read a chunk"):
+            try:
+                file = (self._chunks / chunk_name(digest)).open("rb")
+            except FileNotFoundError:
+                # A volume that is not mounted has lost nothing.
+                self._require_directories()
+                raise ChunkMissing(digest) from None
+            with file:
+                actual_bytes = os.fstat(file.fileno()).st_size
+                if actual_bytes != size_bytes:
+                    raise ChunkDamaged(digest, expected_bytes=size_bytes, actual_bytes=actual_bytes)
+                return file.read(size_bytes)
+
+    def _delete(self, names: Sequence[str]) -> None:
+        with self._errors("delete chunks"):
+            self._require_directories()
+            for name in names:
+                (self._chunks / name).unlink(missing_ok=True)
+
+    def _scan(self, first: str) -> AbstractContextManager[_Entries]:
+        with self._errors("list its chunks"):
+            return os.scandir(self._chunks / first)
+
+    def _next_page(self, first: str, entries: _Entries) -> list[StoredChunk | None]:
+        with self._errors("list its chunks"):
+            return [
+                _stored_chunk(first, entry) for entry in itertools.islice(entries, self._page_size)
+            ]
+
+    def _check(self) -> None:
+        with self._errors("pass its check"), self._new_temporary() as temporary:
+            self._require_directories()
+            _write_durably(temporary, b"probe")
+            if temporary.read_bytes() != b"probe":
+                raise StoreUnavailable(
+                    f"The chunk store {self._root} read other bytes than it wrote."
+                )
+
+    @contextlib.contextmanager
+    def _new_temporary(self) -> Iterator[Path]:
+        """Name a file in `tmp` that is gone afterwards, whatever happens."""
+        temporary = self._temporary / secrets.token_hex(16)
+        try:
+            yield temporary
+        finally:
+            with contextlib.suppress(OSError):
+                temporary.unlink()
+
+    def _require_directories(self) -> None:
+        if not self._chunks.is_dir():
+            raise StoreUnavailable(f"The chunk store's directory {self._chunks} is gone.")
+
+    @contextlib.contextmanager
+    def _errors(self, action: str) -> Iterator[None]:
+        """Translate what the operating system refuses."""
+        try:
+            yield
+        except OSError as error:
+            raise _store_error(f"The chunk store {self._root} could not {action}", error) from error
+
+
+async def _run(
+    pool: ThreadPoolExecutor,
+    function: Callable[_Arguments, _Result],
+    *args: _Arguments.args,
+    **kwargs: _Arguments.kwargs,
+) -> _Result:
+    return await asyncio.wrap_future(pool.submit(function, *args, **kwargs))
+
+
+def _store_error(sentence: str, error: OSError) -> StoreError:
+    message = f"{sentence}: {error.strerror or error}."
+    if error.errno in _FULL:
+        return StoreFull(message)
+    if error.errno in _REFUSED:
+        return StoreMisconfigured(message)
+    return StoreUnavailable(message)
+
+
+def _stored_chunk(first: str, entry: os.DirEntry[str]) -> StoredChunk | None:
+    digest = chunk_digest(f"{first}/{entry.name}")
+    if digest is None:
+        return None
+    try:
+        status = entry.stat()
+    except FileNotFoundError:
+        return None
+    return StoredChunk(digest, status.st_size, status.st_mtime_ns // 1000)
+
+
+def _write_durably(path: Path, data: bytes | memoryview) -> None:
+    with path.open("xb", buffering=0) as file:
+        rest = memoryview(data)
+        while rest:
+            rest = rest[file.write(rest) :]
+        _sync_file(file.fileno())
+
+
+def _sync_file(descriptor: int) -> None:
+    if sys.platform == "darwin":
+        # There fsync only hands the bytes to the drive, which may keep them in its cache.
+        fcntl.fcntl(descriptor, fcntl.F_FULLFSYNC)
+    else:
+        os.fdatasync(descriptor)
+
+
+def _sync_directory(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
