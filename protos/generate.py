@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Generate the Python stubs of the contract into client/herdbook/v1, or check that they are current.
+"""Generate the Python stubs of the contract in client/herdbook/v1, or check that they are current.
 
 The generator is the oldest one whose output we support: generated code refuses a runtime that is
 older than its generator, so this pin and the lower bounds in pyproject.toml move together.
@@ -20,6 +20,7 @@ import venv
 from pathlib import Path
 
 TOOLS = ("grpcio-tools==1.76.0", "mypy-protobuf==5.1.0")
+PLUGINS = ("protoc-gen-mypy", "protoc-gen-mypy_grpc")
 
 PROTOS = Path(__file__).resolve().parent
 ROOT = PROTOS.parent
@@ -48,8 +49,8 @@ def generated_stubs(scratch: Path) -> dict[str, str]:
     if not sources:
         sys.exit(f"no .proto files in {PROTOS / PACKAGE}")
     services = [source for source in sources if declares_a_service(source)]
-    run_protoc(sources, ["--python_out", "--mypy_out"], scratch)
-    run_protoc(services, ["--grpc_python_out", "--mypy_grpc_out"], scratch)
+    run_protoc(sources, ["--python_out=", "--mypy_out=quiet:"], scratch)
+    run_protoc(services, ["--grpc_python_out=", "--mypy_grpc_out=quiet:"], scratch)
     return {path.name: path.read_text() for path in (scratch / PACKAGE).iterdir()}
 
 
@@ -63,19 +64,14 @@ def run_protoc(sources: list[Path], outputs: list[str], scratch: Path) -> None:
     if not sources:
         return
     tools = tools_environment()
-    plugins = [
-        f"--plugin={name}={tools / name}" for name in ("protoc-gen-mypy", "protoc-gen-mypy_grpc")
-    ]
-    command = [tools / "python", "-m", "grpc_tools.protoc", f"--proto_path={PROTOS}", *plugins]
-    command += [
-        f"{option}=quiet:{scratch}" if "mypy" in option else f"{option}={scratch}"
-        for option in outputs
-    ]
-    subprocess.run([*command, *(str(source) for source in sources)], check=True)
+    command = [str(tools / "python"), "-m", "grpc_tools.protoc", f"--proto_path={PROTOS}"]
+    command += [f"--plugin={name}={tools / name}" for name in PLUGINS]
+    command += [f"{option}{scratch}" for option in outputs]
+    subprocess.run([*command, *map(str, sources)], check=True)
 
 
 def tools_environment() -> Path:
-    """Return the directory of executables that has the pinned tools, and make it first if need be."""
+    """Return the directory of executables that has the pinned tools; make it if need be."""
     key = hashlib.sha256("\n".join((sys.version, *TOOLS)).encode()).hexdigest()[:12]
     home = ROOT / ".cache" / f"protoc-{key}"
     executables = home / ("Scripts" if os.name == "nt" else "bin")

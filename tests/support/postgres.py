@@ -102,8 +102,14 @@ class PostgresCluster:
     def create(cls, home: Path) -> PostgresCluster:
         """Initialise a cluster in the empty directory `home`, which the server's user owns."""
         cluster = cls(home, usable_binaries(home), free_port())
-        command = [cluster.binaries / "initdb", "-D", cluster.data, "-U", "postgres"]
-        options = ["--auth=trust", "--encoding=UTF8", "--locale=C", "--no-sync"]
+        command: list[str | Path] = [cluster.binaries / "initdb", "-D", cluster.data]
+        options = [
+            "--username=postgres",
+            "--auth=trust",
+            "--encoding=UTF8",
+            "--locale=C",
+            "--no-sync",
+        ]
         subprocess.run(
             [*command, *options], check=True, capture_output=True, **identity(server_user())
         )
@@ -123,7 +129,7 @@ class PostgresCluster:
     def serve(self) -> Iterator[str]:
         """Run the server until the block ends, and give its DSN."""
         settings = {**SETTINGS, "port": str(self.port)}
-        command = [self.binaries / "postgres", "-D", self.data]
+        command: list[str | Path] = [self.binaries / "postgres", "-D", self.data]
         command += [f"--{name}={value}" for name, value in settings.items()]
         log = self.home / "server.log"
         with running(command, ready=self.is_ready, log=log, user=server_user()):
@@ -206,8 +212,8 @@ def wheel_binaries() -> Iterator[Path]:
 
 def executable_by_server_user(binaries: Path) -> bool:
     """Tell whether the server's user can reach and run the binaries."""
+    command: list[str | Path] = [binaries / "postgres", "--version"]
     try:
-        command = [binaries / "postgres", "--version"]
         subprocess.run(command, check=True, capture_output=True, cwd="/", **identity(server_user()))
     except PermissionError:
         return False

@@ -7,10 +7,19 @@ import pwd
 import subprocess
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import TypedDict
 
 from tests.support.waiting import wait_until
 
 STOP_SECONDS = 10.0
+
+
+class Identity(TypedDict, total=False):
+    """Arguments of subprocess functions that say whom the child runs as."""
+
+    user: str
+    group: int
+    extra_groups: list[int]
 
 
 @contextlib.contextmanager
@@ -53,8 +62,8 @@ def stop(process: subprocess.Popen[bytes]) -> None:
         process.wait()
 
 
-def identity(user: str | None) -> dict[str, object]:
-    """Return the arguments of subprocess functions that make a child run as `user`."""
+def identity(user: str | None) -> Identity:
+    """Return what makes a child run as `user`; nothing if that is None."""
     if user is None:
         return {}
     return {"user": user, "group": pwd.getpwnam(user).pw_gid, "extra_groups": []}
