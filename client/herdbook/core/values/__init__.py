@@ -1,0 +1,83 @@
+"""The values that the client takes and returns: frozen, comparable, picklable."""
+
+from __future__ import annotations
+
+from herdbook.core.values.artifacts import (
+    ChunkRef,
+    File,
+    Manifest,
+    PulledVersion,
+    TransferProgress,
+    TransferReport,
+    VersionManifest,
+)
+from herdbook.core.values.fleet import (
+    Bookmark,
+    Convergence,
+    ReferenceState,
+    Replica,
+    ReplicaReport,
+    ReplicaState,
+)
+from herdbook.core.values.provenance import (
+    Capture,
+    Code,
+    Dataset,
+    Environment,
+    Json,
+    Lineage,
+    Signature,
+    TensorSpec,
+)
+from herdbook.core.values.registry import (
+    Alias,
+    AliasMove,
+    Comparison,
+    Event,
+    EventKind,
+    FieldComparison,
+    GarbageReport,
+    Model,
+    Resolution,
+    ServerInfo,
+    Stage,
+    StageChange,
+    Version,
+)
+
+__all__ = [
+    "Alias",
+    "AliasMove",
+    "Bookmark",
+    "Capture",
+    "ChunkRef",
+    "Code",
+    "Comparison",
+    "Convergence",
+    "Dataset",
+    "Environment",
+    "Event",
+    "EventKind",
+    "FieldComparison",
+    "File",
+    "GarbageReport",
+    "Json",
+    "Lineage",
+    "Manifest",
+    "Model",
+    "PulledVersion",
+    "ReferenceState",
+    "Replica",
+    "ReplicaReport",
+    "ReplicaState",
+    "Resolution",
+    "ServerInfo",
+    "Signature",
+    "Stage",
+    "StageChange",
+    "TensorSpec",
+    "TransferProgress",
+    "TransferReport",
+    "Version",
+    "VersionManifest",
+]

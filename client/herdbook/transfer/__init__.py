@@ -1,0 +1,3 @@
+"""Moves bytes: one engine on threads for both clients."""
+
+from __future__ import annotations

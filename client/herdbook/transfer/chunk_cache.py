@@ -1,0 +1,18 @@
+"""The seam between the transfer engine and whatever keeps chunks on this machine."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+
+class ChunkCache(Protocol):
+    """Keeps chunks of earlier transfers. Every method may be called by several threads at once."""
+
+    def get(self, digest: bytes) -> bytes | None:
+        """Returns the chunk with this SHA-256 (32 bytes), or None.
+
+        The engine hashes what it gets and fetches the chunk if the bytes are wrong, so a damaged cache heals.
+        """
+
+    def put(self, digest: bytes, data: bytes) -> None:
+        """Takes a chunk whose bytes have been verified; may drop it. Raises nothing for a full disk."""
