@@ -1,7 +1,7 @@
 """What the registry refuses, as one small tree.
 
-Each leaf has a stable reason, its name in upper snake case, that programs act on, and a sentence for people. `rpc.status` maps
-the tree to gRPC statuses; the client raises the same tree.
+Each leaf has a stable reason, its name in upper snake case, that programs act on, and a sentence
+for people. `rpc.status` maps the tree to gRPC statuses; the client raises the same tree.
 """
 
 from __future__ import annotations

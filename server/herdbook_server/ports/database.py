@@ -26,20 +26,28 @@ class Database(Protocol):
         ...
 
     def read(self) -> AbstractAsyncContextManager[Records]:
-        """A read: each query sees all that was committed before it began. Never waits for writers."""
+        """A read: each query sees all that was committed before it began.
+
+        Never waits for writers.
+        """
         ...
 
     def write(self) -> AbstractAsyncContextManager[WriteRecords]:
-        """A write to the record, in one transaction that first takes the next revision, which makes writers take turns.
+        """A write to the record, in one transaction.
 
-        Commits at the end of the block, durably. Rolls back, leaving no trace and giving the revision to the next write,
-        if the block raises or added no event.
+        It first takes the next revision, which makes writers take turns.
+
+        Commits at the end of the block, durably. Rolls back, leaving no trace and giving the
+        revision to the next write, if the block raises or added no event.
         """
         ...
 
     def bookkeep(self) -> AbstractAsyncContextManager[Records]:
-        """A write to what is not the record (chunk index, manifests, replicas): one transaction that takes no revision and
-        never waits for a write to the record on PostgreSQL. Commits at the end of the block, durably."""
+        """A write to what is not the record (chunk index, manifests, replicas).
+
+        One transaction that takes no revision and never waits for a write to the record on
+        PostgreSQL. Commits at the end of the block, durably.
+        """
         ...
 
     async def revision(self) -> int:
@@ -49,12 +57,16 @@ class Database(Protocol):
     async def wait_for_change(self, revision: int, *, timeout_seconds: float) -> None:
         """Returns soon after the registry's revision has passed `revision`, or after the timeout.
 
-        A wake-up and no more: it may return early, and late if the engine's notifications fail. Callers poll `revision`.
+        A wake-up and no more: it may return early, and late if the engine's notifications fail.
+        Callers poll `revision`.
         """
         ...
 
     async def migrate(self) -> int:
-        """Brings the schema to the newest; one process at a time. Returns how many steps were taken."""
+        """Brings the schema to the newest; one process at a time.
+
+        Returns how many steps were taken.
+        """
         ...
 
     async def close(self) -> None:

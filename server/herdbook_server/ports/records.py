@@ -1,4 +1,7 @@
-"""The record as gateways, one for each kind of row. All belong to one transaction and see what it wrote."""
+"""The record as gateways, one for each kind of row.
+
+All belong to one transaction and see what it wrote.
+"""
 
 from __future__ import annotations
 
@@ -34,7 +37,7 @@ class Models(Protocol):
         ...
 
     async def save(self, model: Model) -> None:
-        """Stores description, tags, update and deletion time and revision of a model that exists."""
+        """Stores description, tags, times of update and deletion, and revision of a model."""
         ...
 
     async def next_number(self, name: str) -> int:
@@ -62,7 +65,10 @@ class Versions(Protocol):
         ...
 
     async def resolve(self, reference: Reference) -> Resolution | None:
-        """What a reference names now, in one query; None if the model, the version or the alias is absent or deleted."""
+        """What a reference names now, in one query.
+
+        None if the model, the version or the alias is absent or deleted.
+        """
         ...
 
     async def resolve_many(self, references: Sequence[Reference]) -> Sequence[Resolution | None]:
@@ -74,7 +80,10 @@ class Versions(Protocol):
         ...
 
     async def save(self, version: Version) -> None:
-        """Stores label, description, tags, stage, update and deletion time and revision. Raises LabelExists."""
+        """Stores label, description, tags, stage, update and deletion time and revision.
+
+        Raises LabelExists.
+        """
         ...
 
     async def in_stage(self, model: str, stage: Stage) -> Sequence[Version]:
@@ -124,7 +133,10 @@ class Aliases(Protocol):
     async def moves(
         self, model: str, alias: str | None, *, before: tuple[int, str] | None = None, limit: int
     ) -> Sequence[AliasMove]:
-        """Moves of an alias or of all aliases of a model, newest first, then by alias; `before` is (revision, alias)."""
+        """Moves of an alias or of all aliases of a model, newest first, then by alias.
+
+        `before` is (revision, alias).
+        """
         ...
 
 
@@ -136,7 +148,10 @@ class Events(Protocol):
         ...
 
     async def after(self, revision: int, *, limit: int) -> Sequence[Event]:
-        """Events of later revisions, oldest first; whole revisions, so possibly a few more than `limit`."""
+        """Events of later revisions, oldest first.
+
+        Whole revisions, so possibly a few more than `limit`.
+        """
         ...
 
     async def search(self, query: Query) -> Found[Event]:
@@ -164,7 +179,10 @@ class Manifests(Protocol):
     """Manifests by digest; shared by all versions of the same content."""
 
     async def insert(self, digest: bytes, files: Sequence[File], *, time_us: int) -> None:
-        """Stores a manifest; if it is there already, only notes the time, which keeps garbage collection off it."""
+        """Stores a manifest.
+
+        If it is there already, only notes the time, which keeps garbage collection off it.
+        """
         ...
 
     async def files(self, digest: bytes, *, after: str | None = None, limit: int) -> Sequence[File]:
@@ -180,26 +198,35 @@ class Manifests(Protocol):
         ...
 
     async def delete_unused(self, before_us: int, *, limit: int) -> int:
-        """Deletes manifests that no version has, deleted versions included, and that were last stored before a time."""
+        """Deletes manifests that no version has and that were last stored before a time.
+
+        A deleted version still has its manifest. Returns how many went.
+        """
         ...
 
 
 class Chunks(Protocol):
     """The chunk index: which chunks are stored, and which model may know of them.
 
-    A chunk goes through `writing` → `stored` → `deleting` → gone. Reserving before bytes are written, and refusing to
-    reserve what is being deleted, keeps garbage collection and uploads apart without a lock held across I/O.
+    A chunk goes through `writing` → `stored` → `deleting` → gone. Reserving before bytes are
+    written, and refusing to reserve what is being deleted, keeps garbage collection and uploads
+    apart without a lock held across I/O.
     """
 
-    async def missing(self, model: str, digests: Sequence[bytes], *, time_us: int) -> Sequence[bytes]:
-        """Those of the digests that are not stored for the model, in order, each once; touches the others."""
+    async def missing(
+        self, model: str, digests: Sequence[bytes], *, time_us: int
+    ) -> Sequence[bytes]:
+        """Those of the digests that are not stored for the model, in order, each once.
+
+        Touches the others.
+        """
         ...
 
     async def reserve(self, chunks: Sequence[ChunkRef], *, time_us: int) -> Mapping[bytes, bool]:
         """Touches chunks, adding absent ones as `writing`.
 
-        Maps each digest that may be written to whether its bytes are stored already. A chunk that is being deleted is
-        left out: try again once it is gone.
+        Maps each digest that may be written to whether its bytes are stored already. A chunk that
+        is being deleted is left out: try again once it is gone.
         """
         ...
 
@@ -207,13 +234,20 @@ class Chunks(Protocol):
         """Marks reserved chunks `stored` and known to the model. Their bytes are durable."""
         ...
 
-    async def absent(self, model: str, chunks: Sequence[ChunkRef], *, time_us: int) -> Sequence[bytes]:
-        """Those that are not stored for the model with exactly that size; touches the others, for the transaction that is
-        about to list them."""
+    async def absent(
+        self, model: str, chunks: Sequence[ChunkRef], *, time_us: int
+    ) -> Sequence[bytes]:
+        """Those that are not stored for the model with exactly that size.
+
+        Touches the others, for the transaction that is about to list them.
+        """
         ...
 
     async def garbage(self, before_us: int, *, limit: int) -> Sequence[ChunkRef]:
-        """Chunks that no manifest lists and that were last touched before a time; also those left `deleting`."""
+        """Chunks that no manifest lists and that were last touched before a time.
+
+        Also those left `deleting`.
+        """
         ...
 
     async def garbage_total(self, before_us: int) -> tuple[int, int]:
@@ -221,7 +255,10 @@ class Chunks(Protocol):
         ...
 
     async def condemn(self, digests: Sequence[bytes], *, before_us: int) -> Sequence[ChunkRef]:
-        """Marks as `deleting` those that are still garbage, forgets which models knew them, and returns them."""
+        """Marks as `deleting` those that are still garbage, and returns them.
+
+        Which models knew them is forgotten.
+        """
         ...
 
     async def forget(self, digests: Sequence[bytes]) -> None:
@@ -233,20 +270,32 @@ class Replicas(Protocol):
     """Reports of replicas with the leases that keep them live. No part of the record."""
 
     async def put(self, report: ReplicaReport, *, expires_at_us: int) -> None:
-        """Stores what a replica says of a reference, replacing what it said before, and extends its lease."""
+        """Stores what a replica says of a reference, and extends its lease.
+
+        Replaces what it said before.
+        """
         ...
 
-    async def renew(self, keys: Sequence[tuple[str, str]], *, expires_at_us: int) -> Sequence[tuple[str, str]]:
+    async def renew(
+        self, keys: Sequence[tuple[str, str]], *, expires_at_us: int
+    ) -> Sequence[tuple[str, str]]:
         """Extends leases of (replica id, reference); returns those that have no row any more."""
         ...
 
     async def live(
-        self, *, now_us: int, reference: str | None = None, after: tuple[str, str] | None = None, limit: int
+        self,
+        *,
+        now_us: int,
+        reference: str | None = None,
+        after: tuple[str, str] | None = None,
+        limit: int,
     ) -> Sequence[ReplicaReport]:
         """Reports whose lease has not run out, by (replica id, reference)."""
         ...
 
-    async def serving(self, model: str, number: int | None, *, now_us: int) -> Sequence[ReplicaReport]:
+    async def serving(
+        self, model: str, number: int | None, *, now_us: int
+    ) -> Sequence[ReplicaReport]:
         """Live replicas that serve a version, or any version, of a model; 100 at most."""
         ...
 

@@ -1,4 +1,4 @@
-"""References: the ways to name one version."""
+"""References: the ways to name one version. `str()` of one gives its canonical spelling."""
 
 from __future__ import annotations
 
@@ -14,6 +14,9 @@ class ByAlias:
     model: str
     alias: str
 
+    def __str__(self) -> str:
+        return f"{self.model}@{self.alias}"
+
 
 @dataclass(frozen=True, slots=True)
 class ByNumber:
@@ -21,6 +24,9 @@ class ByNumber:
 
     model: str
     number: int
+
+    def __str__(self) -> str:
+        return f"{self.model}:{self.number}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +36,9 @@ class ByLabel:
     model: str
     label: str
 
+    def __str__(self) -> str:
+        return f"{self.model}:{self.label}"
+
 
 @dataclass(frozen=True, slots=True)
 class Newest:
@@ -37,13 +46,19 @@ class Newest:
 
     model: str
 
+    def __str__(self) -> str:
+        return self.model
+
 
 @dataclass(frozen=True, slots=True)
 class NewestInStage:
-    """`models:/name/Production`: the newest version in that stage."""
+    """`models:/name/Production`: the newest version in that stage that is not deleted."""
 
     model: str
     stage: Stage
+
+    def __str__(self) -> str:
+        return f"models:/{self.model}/{self.stage.value.capitalize()}"
 
 
 Reference = ByAlias | ByNumber | ByLabel | Newest | NewestInStage

@@ -88,15 +88,21 @@ class Description:
     params: Mapping[str, str] = field(default_factory=dict)
     metrics: Mapping[str, float] = field(default_factory=dict)
     signature: JSON = None
-    """`{"inputs": [{"name", "dtype", "shape", "optional"}], "outputs": […], "params": […]}` or None."""
+    """`{"inputs": [tensor], "outputs": [tensor], "params": [tensor]}` or None.
+
+    A tensor is `{"name", "dtype", "shape", "optional"}`.
+    """
     input_example: JSON = None
     has_input_example: bool = False
     """Tells an example that is JSON null from none at all."""
     framework: str = ""
     format: str = ""
     lineage: JSON = None
-    """`{"run_id", "run_url", "code": {"repository", "commit", "dirty"} | None, "datasets": [{"name", "uri", "digest",
-    "version"}], "parents": [str], "training_duration_us": int | None}` or None."""
+    """`{"run_id", "run_url", "code", "datasets", "parents", "training_duration_us"}` or None.
+
+    `code` is `{"repository", "commit", "dirty"}` or None; `datasets` is a list of
+    `{"name", "uri", "digest", "version"}`, `parents` of references.
+    """
     environment: JSON = None
     """`{"python", "packages": {name: version}, "platform", "hardware"}` or None."""
 

@@ -1,0 +1,170 @@
+"""The fleet: what each replica does with the references it watches.
+
+A replica is live while it holds a watch open on any server, and for a lease after that, so that it
+may change servers unnoticed. Reports are no part of the record.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import Counter
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+
+from herdbook_server.errors import DatabaseUnavailable
+from herdbook_server.ports.clock import Clock
+from herdbook_server.ports.database import Database
+from herdbook_server.ports.values import ReplicaReport, ReplicaState
+from herdbook_server.registry.references import parse_reference
+from herdbook_server.watch.resolving import look_up
+from herdbook_server.watch.values import Replica, Subscription
+
+logger = logging.getLogger(__name__)
+
+PAGE = 1000
+MAX_FAILURES = 100
+"""Failures that one answer about convergence lists."""
+
+
+@dataclass(frozen=True, slots=True)
+class Convergence:
+    """How far a reference has reached the live replicas that watch it."""
+
+    target_version: int
+    """0: the reference names nothing."""
+    replica_count: int
+    converged_count: int
+    failed_count: int
+    failures: tuple[ReplicaReport, ...]
+    serving_counts: Mapping[int, int]
+    """Replicas by the version they serve; 0 for none."""
+
+    @property
+    def pending_count(self) -> int:
+        """Replicas that have neither converged nor failed."""
+        return self.replica_count - self.converged_count - self.failed_count
+
+
+class Fleet:
+    """Keeps reports and leases of replicas."""
+
+    def __init__(self, *, database: Database, clock: Clock, lease_seconds: float = 30.0) -> None:
+        self._database = database
+        self._clock = clock
+        self._lease_us = int(lease_seconds * 1_000_000)
+        self._open: Counter[tuple[Replica, str]] = Counter()
+
+    async def run(self) -> None:
+        """Renews the leases of open watches until cancelled; outlives outages of the database."""
+        while True:
+            await asyncio.sleep(self._lease_us / 3_000_000)
+            try:
+                await self._renew(list(self._open))
+                async with self._database.bookkeep() as records:
+                    await records.replicas.forget_before(self._clock.now_us() - self._lease_us)
+            except DatabaseUnavailable as error:
+                logger.warning("Replica leases were not renewed: %s", error)
+
+    @asynccontextmanager
+    async def presence(self, subscription: Subscription) -> AsyncIterator[None]:
+        """Keeps a watching replica live for the length of the block."""
+        if subscription.replica is None:
+            yield
+            return
+        watched = {str(parse_reference(text)) for text in subscription.references}
+        keys = [(subscription.replica, reference) for reference in sorted(watched)]
+        await self._renew(keys)
+        self._open.update(keys)
+        try:
+            yield
+        finally:
+            self._open.subtract(keys)
+            self._open += Counter()
+
+    async def report(self, report: ReplicaReport) -> None:
+        """Takes what a replica says of a reference.
+
+        Replaces what it said before and extends its lease.
+        """
+        async with self._database.bookkeep() as records:
+            await records.replicas.put(report, expires_at_us=self._expiry())
+
+    async def convergence(self, reference: str) -> Convergence:
+        """Counts the live replicas that watch a reference, against what it names now.
+
+        Raises ReferenceInvalid.
+        """
+        meaning = parse_reference(reference)
+        async with self._database.read() as records:
+            named = await look_up(records, [meaning])
+        resolution = named[meaning].resolution
+        reports = [report async for report in self._live(str(meaning))]
+        return count(reports, target_version=resolution.version if resolution else 0)
+
+    async def replicas(
+        self, reference: str | None, *, after: tuple[str, str] | None, limit: int
+    ) -> Sequence[ReplicaReport]:
+        """A page of live replicas, by id, then reference. Raises ReferenceInvalid."""
+        canonical = None if reference is None else str(parse_reference(reference))
+        async with self._database.read() as records:
+            return await records.replicas.live(
+                now_us=self._clock.now_us(), reference=canonical, after=after, limit=limit
+            )
+
+    async def _live(self, reference: str) -> AsyncIterator[ReplicaReport]:
+        after = None
+        while page := await self.replicas(reference, after=after, limit=PAGE):
+            for report in page:
+                yield report
+            after = (page[-1].replica_id, page[-1].reference)
+
+    async def _renew(self, keys: Sequence[tuple[Replica, str]]) -> None:
+        if not keys:
+            return
+        replicas = {(replica.id, reference): replica for replica, reference in keys}
+        async with self._database.bookkeep() as records:
+            unknown = await records.replicas.renew(sorted(replicas), expires_at_us=self._expiry())
+            for replica_id, reference in unknown:
+                newcomer = self._newcomer(replicas[replica_id, reference], reference)
+                await records.replicas.put(newcomer, expires_at_us=self._expiry())
+
+    def _newcomer(self, replica: Replica, reference: str) -> ReplicaReport:
+        return ReplicaReport(
+            replica_id=replica.id,
+            host=replica.host,
+            name=replica.name,
+            reference=reference,
+            state=ReplicaState.WATCHING,
+            version=0,
+            serving_version=0,
+            serving_digest="",
+            failure="",
+            reported_at_us=self._clock.now_us(),
+            model=parse_reference(reference).model,
+        )
+
+    def _expiry(self) -> int:
+        return self._clock.now_us() + self._lease_us
+
+
+def count(reports: Sequence[ReplicaReport], *, target_version: int) -> Convergence:
+    """Sums reports up against a target."""
+    failed = [
+        report
+        for report in reports
+        if target_version
+        and report.state is ReplicaState.FAILED
+        and report.version == target_version
+        and report.serving_version != target_version
+    ]
+    serving = Counter(report.serving_version for report in reports)
+    return Convergence(
+        target_version=target_version,
+        replica_count=len(reports),
+        converged_count=serving[target_version] if target_version else 0,
+        failed_count=len(failed),
+        failures=tuple(failed[:MAX_FAILURES]),
+        serving_counts=dict(serving),
+    )

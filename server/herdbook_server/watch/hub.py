@@ -1,0 +1,221 @@
+"""The hub: follows the record once for all watchers of a process.
+
+For every new revision it looks up what the watched references of the touched models name now, and
+offers that to their watchers. A state is stamped with a revision that was read before the look-up,
+so it may be newer than its stamp but never older; watchers drop what is stamped no later than what
+they have. Nothing is lost by that: whatever made the dropped state has a later revision, which the
+hub has yet to follow and will stamp as such.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Sequence
+
+from herdbook_server.errors import (
+    DatabaseUnavailable,
+    Draining,
+    FieldInvalid,
+    FieldViolation,
+    TooManyWatches,
+)
+from herdbook_server.ports.database import Database
+from herdbook_server.ports.records import Records
+from herdbook_server.ports.references import ByAlias, Reference
+from herdbook_server.ports.values import Event
+from herdbook_server.registry.references import parse_reference
+from herdbook_server.watch.fleet import Fleet
+from herdbook_server.watch.interest import Interest
+from herdbook_server.watch.resolving import Naming, look_up
+from herdbook_server.watch.values import ReferenceState, Subscription, Update
+from herdbook_server.watch.watcher import Watcher
+
+logger = logging.getLogger(__name__)
+
+MAX_REFERENCES = 1000
+"""References and prefixes of one watch, as the contract says."""
+
+EVENTS_PER_READ = 1000
+
+MAX_ALIASES = 10_000
+"""Aliases of one model that a watch by prefix follows."""
+
+
+class Hub:
+    """Tells watchers what references name, as it changes. Belongs to one event loop."""
+
+    def __init__(
+        self,
+        *,
+        database: Database,
+        fleet: Fleet,
+        max_watches: int,
+        bookmark_seconds: float = 10.0,
+        retry_seconds: float = 1.0,
+        max_initial_lookups: int = 16,
+    ) -> None:
+        self._database = database
+        self._fleet = fleet
+        self._max_watches = max_watches
+        self._bookmark_seconds = bookmark_seconds
+        self._retry_seconds = retry_seconds
+        self._lookups = asyncio.Semaphore(max_initial_lookups)
+        self._interest = Interest()
+        self._watchers: set[Watcher] = set()
+        self._revision = 0
+        self._draining = False
+
+    @property
+    def revision(self) -> int:
+        """The revision up to which watchers have been told."""
+        return self._revision
+
+    @property
+    def watch_count(self) -> int:
+        """How many watches are open."""
+        return len(self._watchers)
+
+    async def run(self) -> None:
+        """Follows the record until cancelled; outlives outages of the database."""
+        self._revision = await self._first_revision()
+        time = asyncio.get_running_loop().time
+        due = time() + self._bookmark_seconds
+        while True:
+            try:
+                await self._database.wait_for_change(
+                    self._revision, timeout_seconds=self._bookmark_seconds
+                )
+                await self._follow()
+                if time() >= due:
+                    self._bookmark_all()
+                    due = time() + self._bookmark_seconds
+            except DatabaseUnavailable as error:
+                logger.warning("The watch hub waits for the database: %s", error)
+                await asyncio.sleep(self._retry_seconds)
+
+    async def watch(self, subscription: Subscription) -> AsyncIterator[Update]:
+        """Present states, a bookmark, then changes and bookmarks, without end.
+
+        Raises ReferenceInvalid, FieldInvalid, TooManyWatches, DatabaseUnavailable, and Draining
+        when the server shuts down.
+        """
+        references = _parse(subscription)
+        watcher = self._admit(subscription, references)
+        try:
+            async with self._lookups:
+                await self._offer_initial(watcher, references)
+            async with self._fleet.presence(subscription):
+                while True:
+                    yield await watcher.next()
+        finally:
+            self._watchers.discard(watcher)
+            self._interest.remove(watcher, references)
+
+    def drain(self) -> None:
+        """Ends every watch with Draining, and refuses new ones."""
+        self._draining = True
+        for watcher in self._watchers:
+            watcher.end(_draining())
+
+    async def _first_revision(self) -> int:
+        while True:
+            try:
+                return await self._database.revision()
+            except DatabaseUnavailable as error:
+                logger.warning("The watch hub waits for the database: %s", error)
+                await asyncio.sleep(self._retry_seconds)
+
+    def _admit(
+        self, subscription: Subscription, references: Sequence[tuple[str, Reference]]
+    ) -> Watcher:
+        if self._draining:
+            raise _draining()
+        if len(self._watchers) >= self._max_watches:
+            raise TooManyWatches(
+                f"This server holds {self._max_watches} watches and takes no more.",
+                retry_after_seconds=10,
+            )
+        watcher = Watcher(subscription)
+        self._watchers.add(watcher)
+        self._interest.add(watcher, references)
+        return watcher
+
+    async def _offer_initial(
+        self, watcher: Watcher, references: Sequence[tuple[str, Reference]]
+    ) -> None:
+        revision = await self._database.revision()
+        async with self._database.read() as records:
+            named = await look_up(records, [reference for _, reference in references])
+            for text, reference in references:
+                watcher.offer(_state(text, named[reference], revision))
+            for reference, naming in (await self._under_prefixes(records, watcher)).items():
+                watcher.offer(_state(str(reference), naming, revision), listed=False)
+        watcher.bookmark(revision, initial_done=True)
+
+    async def _under_prefixes(self, records: Records, watcher: Watcher) -> dict[Reference, Naming]:
+        prefixes = watcher.subscription.model_prefixes
+        wanted: set[Reference] = set()
+        for prefix in prefixes:
+            found = await records.aliases.under_prefix(prefix)
+            wanted.update(ByAlias(alias.model, alias.alias) for alias in found)
+        for text in watcher.subscription.known:
+            reference = parse_reference(text)
+            if isinstance(reference, ByAlias) and reference.model.startswith(prefixes or ("\0",)):
+                wanted.add(reference)
+        return await look_up(records, list(wanted))
+
+    async def _follow(self) -> None:
+        while True:
+            async with self._database.read() as records:
+                events = await records.events.after(self._revision, limit=EVENTS_PER_READ)
+                if not events:
+                    return
+                await self._tell(records, events, revision=events[-1].revision)
+            self._revision = events[-1].revision
+
+    async def _tell(self, records: Records, events: Sequence[Event], *, revision: int) -> None:
+        models = {event.model for event in events}
+        listed = list(self._interest.references(models))
+        prefixed = await self._prefixed(records, events)
+        named = await look_up(records, list({*listed, *prefixed}))
+        for reference in listed:
+            for watcher, text in self._interest.watchers(reference):
+                watcher.offer(_state(text, named[reference], revision))
+        for reference in prefixed:
+            state = _state(str(reference), named[reference], revision)
+            for watcher in self._interest.prefix_watchers(reference.model):
+                watcher.offer(state, listed=False)
+
+    async def _prefixed(self, records: Records, events: Sequence[Event]) -> set[Reference]:
+        """Aliases, present and past, of the touched models that somebody watches by prefix."""
+        watched = {
+            event.model for event in events if any(self._interest.prefix_watchers(event.model))
+        }
+        past = {(event.model, event.alias) for event in events if event.alias}
+        present = {
+            (alias.model, alias.alias)
+            for model in watched
+            for alias in await records.aliases.of_model(model, limit=MAX_ALIASES)
+        }
+        return {ByAlias(*key) for key in past | present if key[0] in watched}
+
+    def _bookmark_all(self) -> None:
+        for watcher in self._watchers:
+            watcher.bookmark(self._revision)
+
+
+def _parse(subscription: Subscription) -> list[tuple[str, Reference]]:
+    wanted = len(subscription.references) + len(subscription.model_prefixes)
+    if not 1 <= wanted <= MAX_REFERENCES:
+        message = f"A watch names 1 to {MAX_REFERENCES} references and prefixes, not {wanted}."
+        raise FieldInvalid(message, fields=[FieldViolation("references", message)])
+    return [(text, parse_reference(text)) for text in dict.fromkeys(subscription.references)]
+
+
+def _state(text: str, naming: Naming, revision: int) -> ReferenceState:
+    return ReferenceState(text, naming.resolution, revision, naming.missing_reason)
+
+
+def _draining() -> Draining:
+    return Draining("This server is shutting down: connect again.", retry_after_seconds=1)

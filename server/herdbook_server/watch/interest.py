@@ -1,0 +1,57 @@
+"""Which watchers care about which model."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Iterator
+
+from herdbook_server.ports.references import Reference
+from herdbook_server.watch.watcher import Watcher
+
+
+class Interest:
+    """An index from models to watchers, by reference and by prefix."""
+
+    def __init__(self) -> None:
+        self._by_model: dict[str, dict[Reference, set[tuple[Watcher, str]]]] = {}
+        self._by_prefix: dict[str, set[Watcher]] = defaultdict(set)
+
+    def add(self, watcher: Watcher, references: Iterable[tuple[str, Reference]]) -> None:
+        """Notes what a watcher wants to hear of.
+
+        `references` pairs its spelling with the meaning.
+        """
+        for text, reference in references:
+            topics = self._by_model.setdefault(reference.model, {})
+            topics.setdefault(reference, set()).add((watcher, text))
+        for prefix in watcher.subscription.model_prefixes:
+            self._by_prefix[prefix].add(watcher)
+
+    def remove(self, watcher: Watcher, references: Iterable[tuple[str, Reference]]) -> None:
+        """Forgets a watcher."""
+        for text, reference in references:
+            topics = self._by_model[reference.model]
+            topics[reference].discard((watcher, text))
+            if not topics[reference]:
+                del topics[reference]
+            if not topics:
+                del self._by_model[reference.model]
+        for prefix in watcher.subscription.model_prefixes:
+            self._by_prefix[prefix].discard(watcher)
+            if not self._by_prefix[prefix]:
+                del self._by_prefix[prefix]
+
+    def references(self, models: Iterable[str]) -> Iterator[Reference]:
+        """Every reference of these models that somebody watches."""
+        for model in models:
+            yield from self._by_model.get(model, ())
+
+    def watchers(self, reference: Reference) -> Iterator[tuple[Watcher, str]]:
+        """Who watches a reference, and how they spell it."""
+        yield from self._by_model.get(reference.model, {}).get(reference, ())
+
+    def prefix_watchers(self, model: str) -> Iterator[Watcher]:
+        """Who watches every alias of a model."""
+        for prefix, watchers in self._by_prefix.items():
+            if model.startswith(prefix):
+                yield from watchers
