@@ -172,10 +172,21 @@ def usable_binaries(home: Path) -> Path:
         LookupError: there are none.
     """
     found = find_binaries(os.environ.get("HERDBOOK_TEST_POSTGRES_BIN", ""))
-    if executable_by_server_user(found):
-        return found
-    shutil.copytree(found.parent, home / "installation", symlinks=True)
-    return home / "installation" / found.name
+    return found if executable_by_server_user(found) else readable_copy(found, home)
+
+
+def readable_copy(binaries: Path, home: Path) -> Path:
+    """Copy the installation that `binaries` belong to into `home`, and return its binaries.
+
+    Those of a wheel look for their libraries in a directory beside the package.
+    """
+    package = binaries.parents[1]
+    libraries = package.with_name(f"{package.name}.libs")
+    copy = home / "installation"
+    shutil.copytree(binaries.parent, copy / package.name / binaries.parent.name, symlinks=True)
+    if libraries.exists():
+        shutil.copytree(libraries, copy / libraries.name)
+    return copy / binaries.relative_to(package.parent)
 
 
 def find_binaries(choice: str) -> Path:
