@@ -1,0 +1,139 @@
+"""The mailbox of one watcher."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from herdbook_server.errors import Draining
+from herdbook_server.ports.values import Resolution
+from herdbook_server.watch.values import Bookmark, ReferenceState, Subscription
+from herdbook_server.watch.watcher import Watcher
+
+REFERENCE = "fraud/tc@champion"
+
+
+def state(version: int | None, revision: int, reference: str = REFERENCE) -> ReferenceState:
+    if version is None:
+        return ReferenceState(reference, None, revision, "ALIAS_NOT_FOUND")
+    digest = version.to_bytes(32, "big")
+    return ReferenceState(reference, Resolution("fraud/tc", version, digest, "", 1), revision)
+
+
+def watcher(*known: ReferenceState) -> Watcher:
+    return Watcher(
+        Subscription(references=(REFERENCE,), known={state.reference: state for state in known})
+    )
+
+
+async def told(watcher: Watcher) -> list[ReferenceState | Bookmark]:
+    """Everything that is queued, found by queueing an end behind it."""
+    watcher.end(Draining("over"))
+    updates = []
+    with contextlib.suppress(Draining):
+        while True:
+            updates.append(await watcher.next())
+    return updates
+
+
+async def test_a_slow_watcher_is_told_only_the_latest_state() -> None:
+    mailbox = watcher()
+    for revision in range(1, 1001):
+        mailbox.offer(state(revision, revision))
+    assert await told(mailbox) == [state(1000, 1000)]
+
+
+async def test_a_state_that_is_known_is_not_told_again() -> None:
+    mailbox = watcher(state(7, 3))
+    mailbox.offer(state(7, 9))
+    assert await told(mailbox) == []
+
+
+async def test_a_known_state_that_has_changed_is_told() -> None:
+    mailbox = watcher(state(7, 3))
+    mailbox.offer(state(8, 9))
+    assert await told(mailbox) == [state(8, 9)]
+
+
+async def test_a_known_alias_that_was_deleted_is_told_as_missing() -> None:
+    mailbox = watcher(state(7, 3))
+    mailbox.offer(state(None, 9), listed=False)
+    assert await told(mailbox) == [state(None, 9)]
+
+
+async def test_a_missing_reference_that_was_asked_for_is_told() -> None:
+    mailbox = watcher()
+    mailbox.offer(state(None, 9))
+    assert await told(mailbox) == [state(None, 9)]
+
+
+async def test_a_missing_alias_below_a_prefix_is_no_news_to_who_never_saw_it() -> None:
+    mailbox = watcher()
+    mailbox.offer(state(None, 9), listed=False)
+    assert await told(mailbox) == []
+
+
+async def test_a_state_with_an_older_stamp_is_dropped() -> None:
+    mailbox = watcher()
+    mailbox.offer(state(8, 9))
+    mailbox.offer(state(7, 9))
+    mailbox.offer(state(6, 5))
+    assert await told(mailbox) == [state(8, 9)]
+
+
+async def test_a_bookmark_comes_behind_the_states_it_covers() -> None:
+    mailbox = watcher()
+    mailbox.offer(state(1, 1))
+    mailbox.bookmark(1, initial_done=True)
+    mailbox.offer(state(2, 2, "fraud/tc@challenger"))
+    mailbox.bookmark(2)
+    assert await told(mailbox) == [
+        state(1, 1),
+        state(2, 2, "fraud/tc@challenger"),
+        Bookmark(2, initial_done=True),
+    ]
+
+
+async def test_bookmarks_never_go_back() -> None:
+    mailbox = watcher()
+    mailbox.bookmark(5, initial_done=True)
+    mailbox.bookmark(3)
+    assert await told(mailbox) == [Bookmark(5, initial_done=True)]
+
+
+async def test_a_waiting_watcher_wakes_for_a_state() -> None:
+    mailbox = watcher()
+    waiting = asyncio.create_task(mailbox.next())
+    await asyncio.sleep(0)
+    mailbox.offer(state(1, 1))
+    assert await waiting == state(1, 1)
+
+
+@given(st.lists(st.tuples(st.sampled_from([1, 2, 3, None]), st.integers(1, 50)), max_size=30))
+def test_whatever_is_offered_revisions_grow_and_the_latest_arrives(
+    offers: list[tuple[int | None, int]],
+) -> None:
+    async def scenario() -> None:
+        mailbox = watcher()
+        seen: list[ReferenceState] = []
+        for number, (version, revision) in enumerate(offers):
+            mailbox.offer(state(version, revision))
+            if number % 3 == 0 and mailbox._pending:
+                update = await mailbox.next()
+                assert isinstance(update, ReferenceState)
+                seen.append(update)
+        seen += [update for update in await told(mailbox) if isinstance(update, ReferenceState)]
+        revisions = [update.revision for update in seen]
+        assert revisions == sorted(set(revisions))
+        assert [update.resolution for update in seen[-1:]] == _latest(offers)
+
+    asyncio.run(scenario())
+
+
+def _latest(offers: list[tuple[int | None, int]]) -> list[Resolution | None]:
+    """What the offer with the highest stamp names; of equal stamps the first counts."""
+    best = max(offers, key=lambda offer: offer[1], default=None)
+    return [] if best is None else [state(*best).resolution]
