@@ -1,0 +1,1 @@
+"""Artifacts: chunks, manifests and the collection of what no version needs."""
