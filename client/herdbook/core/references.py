@@ -106,7 +106,9 @@ def check_label(label: str) -> str:
         LabelInvalid: It is no semantic version.
     """
     if len(label) > MAX_LABEL_CHARACTERS or not _LABEL.fullmatch(label):
-        raise LabelInvalid(f"{label[:MAX_LABEL_CHARACTERS]!r} is no semantic version such as 2.1.0.")
+        raise LabelInvalid(
+            f"{label[:MAX_LABEL_CHARACTERS]!r} is no semantic version such as 2.1.0."
+        )
     return label
 
 
@@ -117,7 +119,9 @@ def parse_reference(text: str) -> Reference:
         ReferenceInvalid: It is none of these.
     """
     try:
-        return _parse_mlflow(text[len(_MLFLOW) :]) if text.startswith(_MLFLOW) else _parse_native(text)
+        return (
+            _parse_mlflow(text[len(_MLFLOW) :]) if text.startswith(_MLFLOW) else _parse_native(text)
+        )
     except (NameInvalid, AliasInvalid, LabelInvalid) as error:
         raise ReferenceInvalid(f"{text[:500]!r} is no reference: {error}") from None
 

@@ -1,0 +1,73 @@
+"""The client for scripts, notebooks and threaded servers."""
+
+from __future__ import annotations
+
+from types import TracebackType
+from typing import Self
+
+from herdbook.client.aliases import AliasCalls
+from herdbook.client.artifacts import ArtifactCalls
+from herdbook.client.fleet import FleetCalls
+from herdbook.client.models import ModelCalls
+from herdbook.client.versions import VersionCalls
+from herdbook.transfer import Transfers
+from herdbook.transfer.chunk_cache import ChunkCache
+from herdbook.transport.caller import Caller
+from herdbook.transport.connection import DEFAULT_TIMEOUT_SECONDS, TLS, Connection
+
+__all__ = ["Client"]
+
+
+class Client(ModelCalls, VersionCalls, AliasCalls, ArtifactCalls, FleetCalls):
+    """Talks to a Herdbook server; every method may be called from any thread.
+
+    Holds one connection, which is opened by the first call and kept. Calls that cannot take effect
+    twice are repeated while the server is away, within the deadline.
+    """
+
+    def __init__(
+        self,
+        server: str | None = None,
+        *,
+        token: str | None = None,
+        tls: TLS | bool | None = None,
+        timeout_seconds: float = DEFAULT_TIMEOUT_SECONDS,
+        cache: ChunkCache | bool = True,
+    ) -> None:
+        """Makes the client; connects with the first call.
+
+        Args:
+            server: `HOST:PORT`; None for `HERDBOOK_SERVER`, then `localhost:7411`.
+            token: What proves who calls; None for `HERDBOOK_TOKEN`, if set.
+            tls: True for the authorities that this machine trusts, or files of one's own; None for
+                `HERDBOOK_TLS`, `HERDBOOK_TLS_CA`, `HERDBOOK_TLS_CERT` and `HERDBOOK_TLS_KEY`.
+            timeout_seconds: How long a call may take with its repetitions. Transfers and watches
+                may take longer, but never wait longer than this without a sign of life.
+            cache: Where chunks of earlier pulls are found; True for the one of this machine, False
+                for none.
+        """
+        connection = Connection.configured(
+            server, token=token, tls=tls, timeout_seconds=timeout_seconds
+        )
+        self._caller = Caller(connection)
+        self._transfers = Transfers(self._caller, cache=cache)
+
+    @property
+    def server(self) -> str:
+        """The server it talks to."""
+        return self._caller.connection.target
+
+    def close(self) -> None:
+        """Ends watches and transfers under way and closes the connection; may be called again."""
+        self._caller.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        exception_type: type[BaseException] | None,
+        exception: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()

@@ -1,0 +1,71 @@
+"""What one call of the API is, whoever makes it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Generic, TypeVar
+
+from google.protobuf.message import DecodeError, Message
+
+from herdbook.errors import ResponseInvalid
+
+ResponseT = TypeVar("ResponseT", bound=Message)
+ResultT = TypeVar("ResultT")
+ItemT = TypeVar("ItemT")
+
+
+@dataclass(frozen=True, slots=True)
+class Operation(Generic[ResultT]):
+    """One unary call."""
+
+    method: str
+    """Its path, such as `/herdbook.v1.VersionService/GetVersion`."""
+
+    request: Message
+
+    decode: Callable[[bytes], ResultT]
+    """Reads the answer's bytes."""
+
+    repeatable: bool
+    """A call that broke may be made again: it cannot take effect twice."""
+
+
+@dataclass(frozen=True, slots=True)
+class Page(Generic[ItemT]):
+    """A part of a list."""
+
+    items: tuple[ItemT, ...]
+
+    next_page_token: str
+    """Continues the list; empty on the last page."""
+
+
+@dataclass(frozen=True, slots=True)
+class Listing(Generic[ItemT]):
+    """A list that comes in pages."""
+
+    make: Callable[[str], Operation[Page[ItemT]]]
+
+    def page(self, page_token: str) -> Operation[Page[ItemT]]:
+        """Returns the call for the page that the token names; an empty one names the first."""
+        return self.make(page_token)
+
+
+def unary(
+    method: str,
+    request: Message,
+    response: type[ResponseT],
+    read: Callable[[ResponseT], ResultT],
+    *,
+    repeatable: bool = True,
+) -> Operation[ResultT]:
+    """Describes a call from its messages."""
+
+    def decode(data: bytes) -> ResultT:
+        try:
+            return read(response.FromString(data))
+        except DecodeError as error:
+            raise ResponseInvalid(f"The answer to {method} cannot be read.") from error
+
+    return Operation(method, request, decode, repeatable)
