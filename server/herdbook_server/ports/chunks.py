@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -122,11 +122,11 @@ class ChunkStore(Protocol):
             StoreMisconfigured: The store refuses deletions.
         """
 
-    def list_chunks(self) -> AsyncIterator[StoredChunk]:
+    def list_chunks(self) -> AsyncGenerator[StoredChunk, None]:
         """Yield every chunk held, in no particular order, a bounded page in memory at a time.
 
         Chunks put or deleted meanwhile may or may not be among them. What does not look like a
-        chunk is passed over.
+        chunk is passed over. Whoever leaves early closes the generator (`contextlib.aclosing`).
 
         Raises:
             StoreUnavailable: The store did not answer.

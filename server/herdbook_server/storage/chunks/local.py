@@ -10,7 +10,7 @@ import os
 import secrets
 import sys
 import time
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
 from pathlib import Path
@@ -84,7 +84,7 @@ class LocalChunkStore:
             names = [chunk_name(digest) for digest in digests[start : start + _DELETED_AT_ONCE]]
             await _run(self._writers, self._delete, names)
 
-    async def list_chunks(self) -> AsyncIterator[StoredChunk]:
+    async def list_chunks(self) -> AsyncGenerator[StoredChunk, None]:
         """Yield every chunk held, see `ChunkStore.list_chunks`."""
         for first in FAN_OUT:
             with await _run(self._readers, self._scan, first) as entries:

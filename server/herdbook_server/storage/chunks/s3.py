@@ -7,7 +7,7 @@ import base64
 import io
 import os
 import secrets
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -147,7 +147,7 @@ class S3ChunkStore:
             page = digests[start : start + _DELETED_AT_ONCE]
             await self._delete([self._key(digest) for digest in page])
 
-    async def list_chunks(self) -> AsyncIterator[StoredChunk]:
+    async def list_chunks(self) -> AsyncGenerator[StoredChunk, None]:
         """Yield every chunk held, see `ChunkStore.list_chunks`."""
         token = ""
         while True:

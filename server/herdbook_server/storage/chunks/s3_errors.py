@@ -50,9 +50,8 @@ _RETRYABLE = frozenset(
         "Throttling",
     }
 )
-_TOO_MANY_REQUESTS = 429
-_SERVER_ERROR = 500
 _INSUFFICIENT_STORAGE = 507
+_OVERLOADED = frozenset({429, 500, 502, 503, 504})
 
 
 def store_error(sentence: str, error: Exception) -> StoreError:
@@ -96,7 +95,7 @@ def _for_code(
 ) -> StoreError:
     if code in _FULL or status == _INSUFFICIENT_STORAGE:
         return StoreFull(message)
-    if code in _RETRYABLE or status == _TOO_MANY_REQUESTS or status >= _SERVER_ERROR:
+    if code in _RETRYABLE or status in _OVERLOADED:
         return StoreUnavailable(message, retry_after_seconds=retry_after_seconds)
     return StoreMisconfigured(message)
 
