@@ -1,0 +1,120 @@
+"""The local chunk store keeps the contract, and looks after its directory."""
+
+from __future__ import annotations
+
+import os
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import pytest
+
+from herdbook_server.ports.chunks import StoreUnavailable
+from herdbook_server.storage.chunks.local import LocalChunkStore
+from tests.contract.chunk_store_suite import ChunkStoreTests, chunk_of, digest_of, name_of
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+    from pathlib import Path
+
+    from herdbook_server.ports.chunks import ChunkStore
+
+
+@dataclass(frozen=True, slots=True)
+class RawFiles:
+    """The files below a directory."""
+
+    root: Path
+
+    def write(self, name: str, data: bytes) -> None:
+        (self.root / name).parent.mkdir(parents=True, exist_ok=True)
+        (self.root / name).write_bytes(data)
+
+    def read(self, name: str) -> bytes | None:
+        try:
+            return (self.root / name).read_bytes()
+        except FileNotFoundError:
+            return None
+
+    def names(self) -> set[str]:
+        files = (path for path in self.root.rglob("*") if path.is_file())
+        return {path.relative_to(self.root).as_posix() for path in files}
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    return tmp_path / "data" / "artifacts"
+
+
+@pytest.fixture
+def raw(root: Path) -> RawFiles:
+    return RawFiles(root)
+
+
+@pytest.fixture
+async def store(root: Path) -> AsyncIterator[ChunkStore]:
+    opened = LocalChunkStore(root)
+    await opened.open()
+    yield opened
+    await opened.close()
+
+
+@pytest.fixture
+async def neighbour(root: Path) -> AsyncIterator[ChunkStore]:
+    opened = LocalChunkStore(root.with_name("neighbour"))
+    await opened.open()
+    yield opened
+    await opened.close()
+
+
+@pytest.fixture
+async def small_pages(store: ChunkStore, root: Path) -> AsyncIterator[ChunkStore]:
+    opened = LocalChunkStore(root, page_size=3)
+    yield opened
+    await opened.close()
+
+
+class TestLocalChunkStore(ChunkStoreTests):
+    """The contract, kept in a directory."""
+
+
+async def test_opening_again_keeps_the_chunks(store: ChunkStore) -> None:
+    data = chunk_of(10)
+    await store.put(digest_of(data), data)
+    await store.open()
+    assert await store.get(digest_of(data), 10) == data
+
+
+async def test_a_put_makes_a_chunk_young_again(store: ChunkStore, root: Path) -> None:
+    data = chunk_of(10)
+    await store.put(digest_of(data), data)
+    os.utime(root / name_of(data), (0, 0))
+    await store.put(digest_of(data), data)
+    (stored,) = [chunk async for chunk in store.list_chunks()]
+    assert stored.modified_at_us > 0
+
+
+async def test_opening_deletes_what_a_killed_process_left_long_ago(
+    store: ChunkStore, raw: RawFiles, root: Path
+) -> None:
+    raw.write("tmp/old", b"half a chunk")
+    raw.write("tmp/young", b"half a chunk that another process may be writing")
+    two_hours_ago = time.time() - 7200
+    os.utime(root / "tmp/old", (two_hours_ago, two_hours_ago))
+    await store.open()
+    assert raw.names() == {"tmp/young"}
+
+
+async def test_a_directory_that_is_gone_has_lost_no_chunk(store: ChunkStore, root: Path) -> None:
+    data = chunk_of(10)
+    await store.put(digest_of(data), data)
+    root.rename(root.with_name("unmounted"))
+    for call in (
+        store.get(digest_of(data), 10),
+        store.put(digest_of(data), data),
+        store.delete([digest_of(data)]),
+        anext(aiter(store.list_chunks())),
+        store.check(),
+    ):
+        with pytest.raises(StoreUnavailable, match=str(root)):
+            await call
