@@ -1,0 +1,150 @@
+"""The local chunk store meets full disks, refused access and sudden death."""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import os
+import resource
+import subprocess
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from herdbook_server.ports.chunks import (
+    ChunkMissing,
+    StoreError,
+    StoreFull,
+    StoreMisconfigured,
+    StoreUnavailable,
+)
+from herdbook_server.storage.chunks import local
+from herdbook_server.storage.chunks.local import LocalChunkStore
+from tests.contract.chunk_store_suite import LARGEST, chunk_of, digest_of
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Iterator
+
+DATA = chunk_of(LARGEST)
+DIGEST = digest_of(DATA)
+WRITER = Path(__file__).with_name("chunk_writer.py")
+
+
+@pytest.fixture
+async def store(tmp_path: Path) -> AsyncIterator[LocalChunkStore]:
+    opened = LocalChunkStore(tmp_path)
+    await opened.open()
+    yield opened
+    await opened.close()
+
+
+@pytest.fixture
+def files_end_at_one_mib() -> Iterator[None]:
+    """Make the system refuse to let any file of this process grow further, as a full disk does."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1024 * 1024, hard))
+    yield
+    resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
+@pytest.mark.usefixtures("files_end_at_one_mib")
+async def test_a_chunk_that_finds_no_room_leaves_nothing(
+    store: LocalChunkStore, tmp_path: Path
+) -> None:
+    with pytest.raises(StoreFull, match=str(tmp_path)):
+        await store.put(DIGEST, DATA)
+    assert files_below(tmp_path) == []
+    with pytest.raises(ChunkMissing):
+        await store.get(DIGEST, len(DATA))
+
+
+@pytest.mark.parametrize(
+    ("number", "expected"),
+    [
+        (errno.ENOSPC, StoreFull),
+        (errno.EDQUOT, StoreFull),
+        (errno.EROFS, StoreFull),
+        (errno.EACCES, StoreMisconfigured),
+        (errno.EPERM, StoreMisconfigured),
+        (errno.EIO, StoreUnavailable),
+        (errno.EMFILE, StoreUnavailable),
+    ],
+)
+async def test_an_error_while_syncing_leaves_nothing(
+    store: LocalChunkStore, tmp_path: Path, number: int, expected: type[StoreError]
+) -> None:
+    def fail(_descriptor: int) -> None:
+        raise OSError(number, os.strerror(number))
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(local, "_sync_file", fail)
+        for call in (store.put(DIGEST, DATA), store.check()):
+            with pytest.raises(expected, match=os.strerror(number)):
+                await call
+    assert files_below(tmp_path) == []
+    await store.put(DIGEST, DATA)
+    assert await store.get(DIGEST, len(DATA)) == DATA
+
+
+async def test_a_file_where_the_directory_should_be_is_an_error(tmp_path: Path) -> None:
+    (tmp_path / "data").write_bytes(b"")
+    store = LocalChunkStore(tmp_path / "data")
+    with pytest.raises(StoreError, match=str(tmp_path)):
+        await store.open()
+    await store.close()
+
+
+async def test_a_put_is_on_disk_before_it_has_a_name(
+    store: LocalChunkStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    steps: list[str] = []
+    chunk = tmp_path / "chunks" / DIGEST.hex()[:2] / DIGEST.hex()[2:]
+    sync_file, sync_directory = local._sync_file, local._sync_directory
+
+    def note(step: str) -> None:
+        steps.append(f"{step}, {'named' if chunk.exists() else 'nameless'}")
+
+    def note_file(descriptor: int) -> None:
+        sync_file(descriptor)
+        note(f"{os.fstat(descriptor).st_size} bytes synced")
+
+    def note_directory(path: Path) -> None:
+        note(f"{path.name} to be synced")
+        sync_directory(path)
+
+    monkeypatch.setattr(local, "_sync_file", note_file)
+    monkeypatch.setattr(local, "_sync_directory", note_directory)
+    await store.put(DIGEST, DATA)
+    assert steps == [
+        f"{LARGEST} bytes synced, nameless",
+        f"{chunk.parent.name} to be synced, named",
+    ]
+
+
+async def test_a_killed_writer_leaves_only_whole_chunks(tmp_path: Path) -> None:
+    for _ in range(3):
+        held = digests_held_by_killed_writer(tmp_path, chunks=15)
+        names = {path.parent.name + path.name: path for path in (tmp_path / "chunks").glob("*/*")}
+        assert held <= names.keys()
+        for name, path in names.items():
+            assert hashlib.sha256(path.read_bytes()).hexdigest() == name
+
+
+def digests_held_by_killed_writer(root: Path, *, chunks: int) -> set[str]:
+    """Run a writer until it says that it has put so many chunks, kill it, return all it said."""
+    process = subprocess.Popen([sys.executable, WRITER, root], stdout=subprocess.PIPE)
+    assert process.stdout is not None
+    with process.stdout as output:
+        said = [output.readline() for _ in range(chunks)]
+        process.kill()
+        process.wait()
+        said += [line for line in output if line.endswith(b"\n")]
+    assert all(said)
+    return {line.decode().strip() for line in said}
+
+
+def files_below(root: Path) -> list[Path]:
+    """Return every file in the store's directory."""
+    return [path for path in root.rglob("*") if path.is_file()]
