@@ -26,14 +26,14 @@ from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__
 from herdbook.v1 import version_pb2 as herdbook_dot_v1_dot_version__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x17herdbook/v1/alias.proto\x12\x0bherdbook.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x19herdbook/v1/version.proto\"\x88\x01\n\x05\x41lias\x12\r\n\x05model\x18\x01 \x01(\t\x12\r\n\x05\x61lias\x18\x02 \x01(\t\x12\x0f\n\x07version\x18\x03 \x01(\x05\x12,\n\x08moved_at\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x10\n\x08moved_by\x18\x05 \x01(\t\x12\x10\n\x08revision\x18\x06 \x01(\x03\"\xc0\x01\n\tAliasMove\x12\x10\n\x08revision\x18\x01 \x01(\x03\x12\r\n\x05model\x18\x02 \x01(\t\x12\r\n\x05\x61lias\x18\x03 \x01(\t\x12\x14\n\x0c\x66rom_version\x18\x04 \x01(\x05\x12\x12\n\nto_version\x18\x05 \x01(\x05\x12\x10\n\x08rollback\x18\x06 \x01(\x08\x12\r\n\x05\x61\x63tor\x18\x07 \x01(\t\x12(\n\x04time\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0e\n\x06reason\x18\t \x01(\t\"\x98\x01\n\x0fSetAliasRequest\x12\r\n\x05model\x18\x01 \x01(\t\x12\r\n\x05\x61lias\x18\x02 \x01(\t\x12\x0f\n\x07version\x18\x03 \x01(\x05\x12\x1d\n\x10\x65xpected_version\x18\x04 \x01(\x05H\x00\x88\x01\x01\x12\x0e\n\x06reason\x18\x05 \x01(\t\x12\x12\n\nrequest_id\x18\x06 \x01(\tB\x13\n\x11_expected_version\"O\n\x10SetAliasResponse\x12!\n\x05\x61lias\x18\x01 \x01(\x0b\x32\x12.herdbook.v1.Alias\x12\x18\n\x10previous_version\x18\x02 \x01(\x05\"\x8c\x01\n\x14RollbackAliasRequest\x12\r\n\x05model\x18\x01 \x01(\t\x12\r\n\x05\x61lias\x18\x02 \x01(\t\x12\x1d\n\x10\x65xpected_version\x18\x03 \x01(\x05H\x00\x88\x01\x01\x12\x0e\n\x06reason\x18\x04 \x01(\t\x12\x12\n\nrequest_id\x18\x05 \x01(\tB\x13\n\x11_expected_version\"T\n\x15RollbackAliasResponse\x12!\n\x05\x61lias\x18\x01 \x01(\x0b\x32\x12.herdbook.v1.Alias\x12\x18\n\x10previous_version\x18\x02 \x01(\x05\"v\n\x12\x44\x65leteAliasRequest\x12\r\n\x05model\x18\x01 \x01(\t\x12\r\n\x05\x61lias\x18\x02 \x01(\t\x12\x1d\n\x10\x65xpected_version\x18\x03 \x01(\x05H\x00\x88\x01\x01\x12\x0e\n\x06reason\x18\x04 \x01(\tB\x13\n\x11_expected_version\"/\n\x13\x44\x65leteAliasResponse\x12\x18\n\x10previous_version\x18\x01 \x01(\x05\"/\n\x0fGetAliasRequest\x12\r\n\x05model\x18\x01 \x01(\t\x12\r\n\x05\x61lias\x18\x02 \x01(\t\"5\n\x10GetAliasResponse\x12!\n\x05\x61lias\x18\x01 \x01(\x0b\x32\x12.herdbook.v1.Alias\"J\n\x12ListAliasesRequest\x12\r\n\x05model\x18\x01 \x01(\t\x12\x11\n\tpage_size\x18\x02 \x01(\x05\x12\x12\n\npage_token\x18\x03 \x01(\t\"S\n\x13ListAliasesResponse\x12#\n\x07\x61liases\x18\x01 \x03(\x0b\x32\x12.herdbook.v1.Alias\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\\\n\x15ListAliasMovesRequest\x12\r\n\x05model\x18\x01 \x01(\t\x12\r\n\x05\x61lias\x18\x02 \x01(\t\x12\x11\n\tpage_size\x18\x03 \x01(\x05\x12\x12\n\npage_token\x18\x04 \x01(\t\"X\n\x16ListAliasMovesResponse\x12%\n\x05moves\x18\x01 \x03(\x0b\x32\x16.herdbook.v1.AliasMove\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\x94\x01\n\x13WatchAliasesRequest\x12\x12\n\nreferences\x18\x01 \x03(\t\x12\x16\n\x0emodel_prefixes\x18\x02 \x03(\t\x12*\n\x05known\x18\x03 \x03(\x0b\x32\x1b.herdbook.v1.ReferenceState\x12%\n\x07replica\x18\x04 \x01(\x0b\x32\x14.herdbook.v1.Replica\"1\n\x07Replica\x12\n\n\x02id\x18\x01 \x01(\t\x12\x0c\n\x04host\x18\x02 \x01(\t\x12\x0c\n\x04name\x18\x03 \x01(\t\"z\n\x0eReferenceState\x12\x11\n\treference\x18\x01 \x01(\t\x12+\n\nresolution\x18\x02 \x01(\x0b\x32\x17.herdbook.v1.Resolution\x12\x10\n\x08revision\x18\x03 \x01(\x03\x12\x16\n\x0emissing_reason\x18\x04 \x01(\t\"2\n\x08\x42ookmark\x12\x10\n\x08revision\x18\x01 \x01(\x03\x12\x14\n\x0cinitial_done\x18\x02 \x01(\x08\"y\n\x14WatchAliasesResponse\x12,\n\x05state\x18\x01 \x01(\x0b\x32\x1b.herdbook.v1.ReferenceStateH\x00\x12)\n\x08\x62ookmark\x18\x02 \x01(\x0b\x32\x15.herdbook.v1.BookmarkH\x00\x42\x08\n\x06update2\xce\x04\n\x0c\x41liasService\x12G\n\x08SetAlias\x12\x1c.herdbook.v1.SetAliasRequest\x1a\x1d.herdbook.v1.SetAliasResponse\x12V\n\rRollbackAlias\x12!.herdbook.v1.RollbackAliasRequest\x1a\".herdbook.v1.RollbackAliasResponse\x12P\n\x0b\x44\x65leteAlias\x12\x1f.herdbook.v1.DeleteAliasRequest\x1a .herdbook.v1.DeleteAliasResponse\x12G\n\x08GetAlias\x12\x1c.herdbook.v1.GetAliasRequest\x1a\x1d.herdbook.v1.GetAliasResponse\x12P\n\x0bListAliases\x12\x1f.herdbook.v1.ListAliasesRequest\x1a .herdbook.v1.ListAliasesResponse\x12Y\n\x0eListAliasMoves\x12\".herdbook.v1.ListAliasMovesRequest\x1a#.herdbook.v1.ListAliasMovesResponse\x12U\n\x0cWatchAliases\x12 .herdbook.v1.WatchAliasesRequest\x1a!.herdbook.v1.WatchAliasesResponse0\x01\x42\'\n\x0bherdbook.v1P\x01Z\x16herdbook/v1;herdbookv1b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x17herdbook/v1/alias.proto\x12\x0bherdbook.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x19herdbook/v1/version.proto\"\x88\x01\n\x05\x41lias\x12\r\n\x05model\x18\x01 \x01(\t\x12\r\n\x05\x61lias\x18\x02 \x01(\t\x12\x0f\n\x07version\x18\x03 \x01(\x05\x12,\n\x08moved_at\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x10\n\x08moved_by\x18\x05 \x01(\t\x12\x10\n\x08revision\x18\x06 \x01(\x03\"\xc0\x01\n\tAliasMove\x12\x10\n\x08revision\x18\x01 \x01(\x03\x12\r\n\x05model\x18\x02 \x01(\t\x12\r\n\x05\x61lias\x18\x03 \x01(\t\x12\x14\n\x0c\x66rom_version\x18\x04 \x01(\x05\x12\x12\n\nto_version\x18\x05 \x01(\x05\x12\x10\n\x08rollback\x18\x06 \x01(\x08\x12\r\n\x05\x61\x63tor\x18\x07 \x01(\t\x12(\n\x04time\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0e\n\x06reason\x18\t \x01(\t\"\x98\x01\n\x0fSetAliasRequest\x12\r\n\x05model\x18\x01 \x01(\t\x12\r\n\x05\x61lias\x18\x02 \x01(\t\x12\x0f\n\x07version\x18\x03 \x01(\x05\x12\x1d\n\x10\x65xpected_version\x18\x04 \x01(\x05H\x00\x88\x01\x01\x12\x0e\n\x06reason\x18\x05 \x01(\t\x12\x12\n\nrequest_id\x18\x06 \x01(\tB\x13\n\x11_expected_version\"O\n\x10SetAliasResponse\x12!\n\x05\x61lias\x18\x01 \x01(\x0b\x32\x12.herdbook.v1.Alias\x12\x18\n\x10previous_version\x18\x02 \x01(\x05\"\x8c\x01\n\x14RollbackAliasRequest\x12\r\n\x05model\x18\x01 \x01(\t\x12\r\n\x05\x61lias\x18\x02 \x01(\t\x12\x1d\n\x10\x65xpected_version\x18\x03 \x01(\x05H\x00\x88\x01\x01\x12\x0e\n\x06reason\x18\x04 \x01(\t\x12\x12\n\nrequest_id\x18\x05 \x01(\tB\x13\n\x11_expected_version\"T\n\x15RollbackAliasResponse\x12!\n\x05\x61lias\x18\x01 \x01(\x0b\x32\x12.herdbook.v1.Alias\x12\x18\n\x10previous_version\x18\x02 \x01(\x05\"\x8a\x01\n\x12\x44\x65leteAliasRequest\x12\r\n\x05model\x18\x01 \x01(\t\x12\r\n\x05\x61lias\x18\x02 \x01(\t\x12\x1d\n\x10\x65xpected_version\x18\x03 \x01(\x05H\x00\x88\x01\x01\x12\x0e\n\x06reason\x18\x04 \x01(\t\x12\x12\n\nrequest_id\x18\x05 \x01(\tB\x13\n\x11_expected_version\"/\n\x13\x44\x65leteAliasResponse\x12\x18\n\x10previous_version\x18\x01 \x01(\x05\"/\n\x0fGetAliasRequest\x12\r\n\x05model\x18\x01 \x01(\t\x12\r\n\x05\x61lias\x18\x02 \x01(\t\"5\n\x10GetAliasResponse\x12!\n\x05\x61lias\x18\x01 \x01(\x0b\x32\x12.herdbook.v1.Alias\"J\n\x12ListAliasesRequest\x12\r\n\x05model\x18\x01 \x01(\t\x12\x11\n\tpage_size\x18\x02 \x01(\x05\x12\x12\n\npage_token\x18\x03 \x01(\t\"S\n\x13ListAliasesResponse\x12#\n\x07\x61liases\x18\x01 \x03(\x0b\x32\x12.herdbook.v1.Alias\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\\\n\x15ListAliasMovesRequest\x12\r\n\x05model\x18\x01 \x01(\t\x12\r\n\x05\x61lias\x18\x02 \x01(\t\x12\x11\n\tpage_size\x18\x03 \x01(\x05\x12\x12\n\npage_token\x18\x04 \x01(\t\"X\n\x16ListAliasMovesResponse\x12%\n\x05moves\x18\x01 \x03(\x0b\x32\x16.herdbook.v1.AliasMove\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\x94\x01\n\x13WatchAliasesRequest\x12\x12\n\nreferences\x18\x01 \x03(\t\x12\x16\n\x0emodel_prefixes\x18\x02 \x03(\t\x12*\n\x05known\x18\x03 \x03(\x0b\x32\x1b.herdbook.v1.ReferenceState\x12%\n\x07replica\x18\x04 \x01(\x0b\x32\x14.herdbook.v1.Replica\"1\n\x07Replica\x12\n\n\x02id\x18\x01 \x01(\t\x12\x0c\n\x04host\x18\x02 \x01(\t\x12\x0c\n\x04name\x18\x03 \x01(\t\"z\n\x0eReferenceState\x12\x11\n\treference\x18\x01 \x01(\t\x12+\n\nresolution\x18\x02 \x01(\x0b\x32\x17.herdbook.v1.Resolution\x12\x10\n\x08revision\x18\x03 \x01(\x03\x12\x16\n\x0emissing_reason\x18\x04 \x01(\t\"2\n\x08\x42ookmark\x12\x10\n\x08revision\x18\x01 \x01(\x03\x12\x14\n\x0cinitial_done\x18\x02 \x01(\x08\"y\n\x14WatchAliasesResponse\x12,\n\x05state\x18\x01 \x01(\x0b\x32\x1b.herdbook.v1.ReferenceStateH\x00\x12)\n\x08\x62ookmark\x18\x02 \x01(\x0b\x32\x15.herdbook.v1.BookmarkH\x00\x42\x08\n\x06update2\xce\x04\n\x0c\x41liasService\x12G\n\x08SetAlias\x12\x1c.herdbook.v1.SetAliasRequest\x1a\x1d.herdbook.v1.SetAliasResponse\x12V\n\rRollbackAlias\x12!.herdbook.v1.RollbackAliasRequest\x1a\".herdbook.v1.RollbackAliasResponse\x12P\n\x0b\x44\x65leteAlias\x12\x1f.herdbook.v1.DeleteAliasRequest\x1a .herdbook.v1.DeleteAliasResponse\x12G\n\x08GetAlias\x12\x1c.herdbook.v1.GetAliasRequest\x1a\x1d.herdbook.v1.GetAliasResponse\x12P\n\x0bListAliases\x12\x1f.herdbook.v1.ListAliasesRequest\x1a .herdbook.v1.ListAliasesResponse\x12Y\n\x0eListAliasMoves\x12\".herdbook.v1.ListAliasMovesRequest\x1a#.herdbook.v1.ListAliasMovesResponse\x12U\n\x0cWatchAliases\x12 .herdbook.v1.WatchAliasesRequest\x1a!.herdbook.v1.WatchAliasesResponse0\x01\x42\x41\n\x0bherdbook.v1B\nAliasProtoP\x01Z\x16herdbook/v1;herdbookv1\xaa\x02\x0bHerdbook.V1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'herdbook.v1.alias_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   _globals['DESCRIPTOR']._loaded_options = None
-  _globals['DESCRIPTOR']._serialized_options = b'\n\013herdbook.v1P\001Z\026herdbook/v1;herdbookv1'
+  _globals['DESCRIPTOR']._serialized_options = b'\n\013herdbook.v1B\nAliasProtoP\001Z\026herdbook/v1;herdbookv1\252\002\013Herdbook.V1'
   _globals['_ALIAS']._serialized_start=101
   _globals['_ALIAS']._serialized_end=237
   _globals['_ALIASMOVE']._serialized_start=240
@@ -46,32 +46,32 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_ROLLBACKALIASREQUEST']._serialized_end=811
   _globals['_ROLLBACKALIASRESPONSE']._serialized_start=813
   _globals['_ROLLBACKALIASRESPONSE']._serialized_end=897
-  _globals['_DELETEALIASREQUEST']._serialized_start=899
-  _globals['_DELETEALIASREQUEST']._serialized_end=1017
-  _globals['_DELETEALIASRESPONSE']._serialized_start=1019
-  _globals['_DELETEALIASRESPONSE']._serialized_end=1066
-  _globals['_GETALIASREQUEST']._serialized_start=1068
-  _globals['_GETALIASREQUEST']._serialized_end=1115
-  _globals['_GETALIASRESPONSE']._serialized_start=1117
-  _globals['_GETALIASRESPONSE']._serialized_end=1170
-  _globals['_LISTALIASESREQUEST']._serialized_start=1172
-  _globals['_LISTALIASESREQUEST']._serialized_end=1246
-  _globals['_LISTALIASESRESPONSE']._serialized_start=1248
-  _globals['_LISTALIASESRESPONSE']._serialized_end=1331
-  _globals['_LISTALIASMOVESREQUEST']._serialized_start=1333
-  _globals['_LISTALIASMOVESREQUEST']._serialized_end=1425
-  _globals['_LISTALIASMOVESRESPONSE']._serialized_start=1427
-  _globals['_LISTALIASMOVESRESPONSE']._serialized_end=1515
-  _globals['_WATCHALIASESREQUEST']._serialized_start=1518
-  _globals['_WATCHALIASESREQUEST']._serialized_end=1666
-  _globals['_REPLICA']._serialized_start=1668
-  _globals['_REPLICA']._serialized_end=1717
-  _globals['_REFERENCESTATE']._serialized_start=1719
-  _globals['_REFERENCESTATE']._serialized_end=1841
-  _globals['_BOOKMARK']._serialized_start=1843
-  _globals['_BOOKMARK']._serialized_end=1893
-  _globals['_WATCHALIASESRESPONSE']._serialized_start=1895
-  _globals['_WATCHALIASESRESPONSE']._serialized_end=2016
-  _globals['_ALIASSERVICE']._serialized_start=2019
-  _globals['_ALIASSERVICE']._serialized_end=2609
+  _globals['_DELETEALIASREQUEST']._serialized_start=900
+  _globals['_DELETEALIASREQUEST']._serialized_end=1038
+  _globals['_DELETEALIASRESPONSE']._serialized_start=1040
+  _globals['_DELETEALIASRESPONSE']._serialized_end=1087
+  _globals['_GETALIASREQUEST']._serialized_start=1089
+  _globals['_GETALIASREQUEST']._serialized_end=1136
+  _globals['_GETALIASRESPONSE']._serialized_start=1138
+  _globals['_GETALIASRESPONSE']._serialized_end=1191
+  _globals['_LISTALIASESREQUEST']._serialized_start=1193
+  _globals['_LISTALIASESREQUEST']._serialized_end=1267
+  _globals['_LISTALIASESRESPONSE']._serialized_start=1269
+  _globals['_LISTALIASESRESPONSE']._serialized_end=1352
+  _globals['_LISTALIASMOVESREQUEST']._serialized_start=1354
+  _globals['_LISTALIASMOVESREQUEST']._serialized_end=1446
+  _globals['_LISTALIASMOVESRESPONSE']._serialized_start=1448
+  _globals['_LISTALIASMOVESRESPONSE']._serialized_end=1536
+  _globals['_WATCHALIASESREQUEST']._serialized_start=1539
+  _globals['_WATCHALIASESREQUEST']._serialized_end=1687
+  _globals['_REPLICA']._serialized_start=1689
+  _globals['_REPLICA']._serialized_end=1738
+  _globals['_REFERENCESTATE']._serialized_start=1740
+  _globals['_REFERENCESTATE']._serialized_end=1862
+  _globals['_BOOKMARK']._serialized_start=1864
+  _globals['_BOOKMARK']._serialized_end=1914
+  _globals['_WATCHALIASESRESPONSE']._serialized_start=1916
+  _globals['_WATCHALIASESRESPONSE']._serialized_end=2037
+  _globals['_ALIASSERVICE']._serialized_start=2040
+  _globals['_ALIASSERVICE']._serialized_end=2630
 # @@protoc_insertion_point(module_scope)

@@ -270,6 +270,7 @@ class DeleteAliasRequest(_message.Message):
     ALIAS_FIELD_NUMBER: _builtins.int
     EXPECTED_VERSION_FIELD_NUMBER: _builtins.int
     REASON_FIELD_NUMBER: _builtins.int
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
     model: _builtins.str
     """The model's name."""
     alias: _builtins.str
@@ -278,6 +279,8 @@ class DeleteAliasRequest(_message.Message):
     """The version it must point at now. Unset: no matter."""
     reason: _builtins.str
     """Why, for the history; 4 KiB at most."""
+    request_id: _builtins.str
+    """A UUID that makes a retry return the first answer."""
     def __init__(
         self,
         *,
@@ -285,10 +288,11 @@ class DeleteAliasRequest(_message.Message):
         alias: _builtins.str = ...,
         expected_version: _builtins.int | None = ...,
         reason: _builtins.str = ...,
+        request_id: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_expected_version", b"_expected_version", "expected_version", b"expected_version"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_expected_version", b"_expected_version", "alias", b"alias", "expected_version", b"expected_version", "model", b"model", "reason", b"reason"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_expected_version", b"_expected_version", "alias", b"alias", "expected_version", b"expected_version", "model", b"model", "reason", b"reason", "request_id", b"request_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__expected_version: _TypeAlias = _typing.Literal["expected_version"]  # noqa: Y015
     _WhichOneofArgType__expected_version: _TypeAlias = _typing.Literal["_expected_version", b"_expected_version"]  # noqa: Y015
@@ -380,7 +384,9 @@ class ListAliasesRequest(_message.Message):
     model: _builtins.str
     """The model's name."""
     page_size: _builtins.int
-    """How many aliases to return at most: 1 to 1000; 0 means 100."""
+    """How many aliases to return at most: 1 to 1000; 0 means 100, more is taken as 1000. Fewer come where
+    they would not fit one message.
+    """
     page_token: _builtins.str
     """next_page_token of the page before. Unset: the first page."""
     def __init__(
@@ -441,7 +447,9 @@ class ListAliasMovesRequest(_message.Message):
     alias: _builtins.str
     """The alias; empty: of all aliases of the model."""
     page_size: _builtins.int
-    """How many moves to return at most: 1 to 1000; 0 means 100."""
+    """How many moves to return at most: 1 to 1000; 0 means 100, more is taken as 1000. Fewer come where
+    they would not fit one message.
+    """
     page_token: _builtins.str
     """next_page_token of the page before. Unset: the first page."""
     def __init__(
@@ -508,7 +516,9 @@ class WatchAliasesRequest(_message.Message):
 
     @_builtins.property
     def known(self) -> _containers.RepeatedCompositeFieldContainer[Global___ReferenceState]:
-        """What the watcher has from before; a state that is still true is not sent again."""
+        """What the watcher has from before, 10,000 at most; of each, reference and resolution.version and digest are read. A state
+        that is still true is not sent again; one below a prefix whose alias is gone is answered with a missing state.
+        """
 
     @_builtins.property
     def replica(self) -> Global___Replica:

@@ -102,7 +102,7 @@ class AliasServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def DeleteAlias(self, request, context):
-        """Deletes an alias; its history stays. NOT_FOUND / ALIAS_NOT_FOUND; ABORTED / ALIAS_MOVED.
+        """Deletes an alias; its history stays. Idempotent with request_id. NOT_FOUND / ALIAS_NOT_FOUND; ABORTED / ALIAS_MOVED.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

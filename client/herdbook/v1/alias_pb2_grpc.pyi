@@ -49,7 +49,7 @@ class AliasServiceStub:
     FAILED_PRECONDITION / NO_PREVIOUS_VERSION, VERSION_DELETED (the previous version is deleted: restore it first).
     """
     DeleteAlias: _grpc.UnaryUnaryMultiCallable[_alias_pb2.DeleteAliasRequest, _alias_pb2.DeleteAliasResponse]
-    """Deletes an alias; its history stays. NOT_FOUND / ALIAS_NOT_FOUND; ABORTED / ALIAS_MOVED."""
+    """Deletes an alias; its history stays. Idempotent with request_id. NOT_FOUND / ALIAS_NOT_FOUND; ABORTED / ALIAS_MOVED."""
     GetAlias: _grpc.UnaryUnaryMultiCallable[_alias_pb2.GetAliasRequest, _alias_pb2.GetAliasResponse]
     """Reads one alias. Idempotent. NOT_FOUND / MODEL_NOT_FOUND, ALIAS_NOT_FOUND."""
     ListAliases: _grpc.UnaryUnaryMultiCallable[_alias_pb2.ListAliasesRequest, _alias_pb2.ListAliasesResponse]
@@ -85,7 +85,7 @@ class AliasServiceAsyncStub(AliasServiceStub):
     FAILED_PRECONDITION / NO_PREVIOUS_VERSION, VERSION_DELETED (the previous version is deleted: restore it first).
     """
     DeleteAlias: _aio.UnaryUnaryMultiCallable[_alias_pb2.DeleteAliasRequest, _alias_pb2.DeleteAliasResponse]  # type: ignore[assignment]
-    """Deletes an alias; its history stays. NOT_FOUND / ALIAS_NOT_FOUND; ABORTED / ALIAS_MOVED."""
+    """Deletes an alias; its history stays. Idempotent with request_id. NOT_FOUND / ALIAS_NOT_FOUND; ABORTED / ALIAS_MOVED."""
     GetAlias: _aio.UnaryUnaryMultiCallable[_alias_pb2.GetAliasRequest, _alias_pb2.GetAliasResponse]  # type: ignore[assignment]
     """Reads one alias. Idempotent. NOT_FOUND / MODEL_NOT_FOUND, ALIAS_NOT_FOUND."""
     ListAliases: _aio.UnaryUnaryMultiCallable[_alias_pb2.ListAliasesRequest, _alias_pb2.ListAliasesResponse]  # type: ignore[assignment]
@@ -136,7 +136,7 @@ class AliasServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _alias_pb2.DeleteAliasRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_alias_pb2.DeleteAliasResponse, _abc.Awaitable[_alias_pb2.DeleteAliasResponse]]:
-        """Deletes an alias; its history stays. NOT_FOUND / ALIAS_NOT_FOUND; ABORTED / ALIAS_MOVED."""
+        """Deletes an alias; its history stays. Idempotent with request_id. NOT_FOUND / ALIAS_NOT_FOUND; ABORTED / ALIAS_MOVED."""
 
     @_abc_1.abstractmethod
     def GetAlias(

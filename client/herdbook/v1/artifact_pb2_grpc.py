@@ -116,7 +116,7 @@ class ArtifactServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def GetManifest(self, request, context):
-        """Streams the manifest of a version, whole files at a time. Idempotent. NOT_FOUND / VERSION_NOT_FOUND …;
+        """Streams the manifest of a version, whole files at a time, in at least one message. Idempotent. NOT_FOUND / VERSION_NOT_FOUND …;
         FAILED_PRECONDITION / NO_MANIFEST for a version by reference.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
@@ -124,7 +124,7 @@ class ArtifactServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def DownloadChunks(self, request, context):
-        """Streams chunks of one version, in the order asked for. Idempotent; after a break ask for the rest. The receiver hashes every
+        """Streams chunks of one version, in the order asked for, each as often as asked for. Idempotent; after a break ask for the rest. The receiver hashes every
         chunk before use. NOT_FOUND / VERSION_NOT_FOUND …, CHUNK_NOT_FOUND (the version's manifest does not list it);
         DATA_LOSS / CHUNK_LOST (it should be there and is not).
         """
@@ -133,7 +133,7 @@ class ArtifactServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def ReadFile(self, request, context):
-        """Streams a byte range of one file of a version. Idempotent. NOT_FOUND / VERSION_NOT_FOUND …, FILE_NOT_FOUND;
+        """Streams a byte range of one file of a version, in at least one message. Idempotent. NOT_FOUND / VERSION_NOT_FOUND …, FILE_NOT_FOUND;
         OUT_OF_RANGE / OFFSET_OUT_OF_RANGE; FAILED_PRECONDITION / NO_MANIFEST; DATA_LOSS / CHUNK_LOST.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)

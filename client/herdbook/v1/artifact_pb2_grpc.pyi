@@ -55,16 +55,16 @@ class ArtifactServiceStub:
     Idempotent by content. INVALID_ARGUMENT / PATH_INVALID, FILE_TOO_LARGE.
     """
     GetManifest: _grpc.UnaryStreamMultiCallable[_artifact_pb2.GetManifestRequest, _artifact_pb2.GetManifestResponse]
-    """Streams the manifest of a version, whole files at a time. Idempotent. NOT_FOUND / VERSION_NOT_FOUND …;
+    """Streams the manifest of a version, whole files at a time, in at least one message. Idempotent. NOT_FOUND / VERSION_NOT_FOUND …;
     FAILED_PRECONDITION / NO_MANIFEST for a version by reference.
     """
     DownloadChunks: _grpc.UnaryStreamMultiCallable[_artifact_pb2.DownloadChunksRequest, _artifact_pb2.DownloadChunksResponse]
-    """Streams chunks of one version, in the order asked for. Idempotent; after a break ask for the rest. The receiver hashes every
+    """Streams chunks of one version, in the order asked for, each as often as asked for. Idempotent; after a break ask for the rest. The receiver hashes every
     chunk before use. NOT_FOUND / VERSION_NOT_FOUND …, CHUNK_NOT_FOUND (the version's manifest does not list it);
     DATA_LOSS / CHUNK_LOST (it should be there and is not).
     """
     ReadFile: _grpc.UnaryStreamMultiCallable[_artifact_pb2.ReadFileRequest, _artifact_pb2.ReadFileResponse]
-    """Streams a byte range of one file of a version. Idempotent. NOT_FOUND / VERSION_NOT_FOUND …, FILE_NOT_FOUND;
+    """Streams a byte range of one file of a version, in at least one message. Idempotent. NOT_FOUND / VERSION_NOT_FOUND …, FILE_NOT_FOUND;
     OUT_OF_RANGE / OFFSET_OUT_OF_RANGE; FAILED_PRECONDITION / NO_MANIFEST; DATA_LOSS / CHUNK_LOST.
     """
     CollectGarbage: _grpc.UnaryUnaryMultiCallable[_artifact_pb2.CollectGarbageRequest, _artifact_pb2.CollectGarbageResponse]
@@ -99,16 +99,16 @@ class ArtifactServiceAsyncStub(ArtifactServiceStub):
     Idempotent by content. INVALID_ARGUMENT / PATH_INVALID, FILE_TOO_LARGE.
     """
     GetManifest: _aio.UnaryStreamMultiCallable[_artifact_pb2.GetManifestRequest, _artifact_pb2.GetManifestResponse]  # type: ignore[assignment]
-    """Streams the manifest of a version, whole files at a time. Idempotent. NOT_FOUND / VERSION_NOT_FOUND …;
+    """Streams the manifest of a version, whole files at a time, in at least one message. Idempotent. NOT_FOUND / VERSION_NOT_FOUND …;
     FAILED_PRECONDITION / NO_MANIFEST for a version by reference.
     """
     DownloadChunks: _aio.UnaryStreamMultiCallable[_artifact_pb2.DownloadChunksRequest, _artifact_pb2.DownloadChunksResponse]  # type: ignore[assignment]
-    """Streams chunks of one version, in the order asked for. Idempotent; after a break ask for the rest. The receiver hashes every
+    """Streams chunks of one version, in the order asked for, each as often as asked for. Idempotent; after a break ask for the rest. The receiver hashes every
     chunk before use. NOT_FOUND / VERSION_NOT_FOUND …, CHUNK_NOT_FOUND (the version's manifest does not list it);
     DATA_LOSS / CHUNK_LOST (it should be there and is not).
     """
     ReadFile: _aio.UnaryStreamMultiCallable[_artifact_pb2.ReadFileRequest, _artifact_pb2.ReadFileResponse]  # type: ignore[assignment]
-    """Streams a byte range of one file of a version. Idempotent. NOT_FOUND / VERSION_NOT_FOUND …, FILE_NOT_FOUND;
+    """Streams a byte range of one file of a version, in at least one message. Idempotent. NOT_FOUND / VERSION_NOT_FOUND …, FILE_NOT_FOUND;
     OUT_OF_RANGE / OFFSET_OUT_OF_RANGE; FAILED_PRECONDITION / NO_MANIFEST; DATA_LOSS / CHUNK_LOST.
     """
     CollectGarbage: _aio.UnaryUnaryMultiCallable[_artifact_pb2.CollectGarbageRequest, _artifact_pb2.CollectGarbageResponse]  # type: ignore[assignment]
@@ -164,7 +164,7 @@ class ArtifactServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _artifact_pb2.GetManifestRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_artifact_pb2.GetManifestResponse], _abc.AsyncIterator[_artifact_pb2.GetManifestResponse]]:
-        """Streams the manifest of a version, whole files at a time. Idempotent. NOT_FOUND / VERSION_NOT_FOUND …;
+        """Streams the manifest of a version, whole files at a time, in at least one message. Idempotent. NOT_FOUND / VERSION_NOT_FOUND …;
         FAILED_PRECONDITION / NO_MANIFEST for a version by reference.
         """
 
@@ -174,7 +174,7 @@ class ArtifactServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _artifact_pb2.DownloadChunksRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_artifact_pb2.DownloadChunksResponse], _abc.AsyncIterator[_artifact_pb2.DownloadChunksResponse]]:
-        """Streams chunks of one version, in the order asked for. Idempotent; after a break ask for the rest. The receiver hashes every
+        """Streams chunks of one version, in the order asked for, each as often as asked for. Idempotent; after a break ask for the rest. The receiver hashes every
         chunk before use. NOT_FOUND / VERSION_NOT_FOUND …, CHUNK_NOT_FOUND (the version's manifest does not list it);
         DATA_LOSS / CHUNK_LOST (it should be there and is not).
         """
@@ -185,7 +185,7 @@ class ArtifactServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _artifact_pb2.ReadFileRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_artifact_pb2.ReadFileResponse], _abc.AsyncIterator[_artifact_pb2.ReadFileResponse]]:
-        """Streams a byte range of one file of a version. Idempotent. NOT_FOUND / VERSION_NOT_FOUND …, FILE_NOT_FOUND;
+        """Streams a byte range of one file of a version, in at least one message. Idempotent. NOT_FOUND / VERSION_NOT_FOUND …, FILE_NOT_FOUND;
         OUT_OF_RANGE / OFFSET_OUT_OF_RANGE; FAILED_PRECONDITION / NO_MANIFEST; DATA_LOSS / CHUNK_LOST.
         """
 

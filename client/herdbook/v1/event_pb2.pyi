@@ -173,7 +173,9 @@ class ListEventsRequest(_message.Message):
     descending: _builtins.bool
     """Newest first; unset: oldest first."""
     page_size: _builtins.int
-    """How many events to return at most: 1 to 1000; 0 means 100."""
+    """How many events to return at most: 1 to 1000; 0 means 100, more is taken as 1000. Fewer come where
+    they would not fit one message.
+    """
     page_token: _builtins.str
     """next_page_token of the page before, with the same other fields. Unset: the first page."""
     def __init__(

@@ -256,7 +256,9 @@ class ListReplicasRequest(_message.Message):
     reference: _builtins.str
     """The reference they watch; empty: any."""
     page_size: _builtins.int
-    """How many reports to return at most: 1 to 1000; 0 means 100."""
+    """How many reports to return at most: 1 to 1000; 0 means 100, more is taken as 1000. Fewer come where
+    they would not fit one message.
+    """
     page_token: _builtins.str
     """next_page_token of the page before. Unset: the first page."""
     def __init__(

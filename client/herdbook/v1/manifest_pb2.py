@@ -24,14 +24,14 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1aherdbook/v1/manifest.proto\x12\x0bherdbook.v1\",\n\x08Manifest\x12 \n\x05\x66iles\x18\x01 \x03(\x0b\x32\x11.herdbook.v1.File\";\n\x04\x46ile\x12\x0c\n\x04path\x18\x01 \x01(\t\x12%\n\x06\x63hunks\x18\x02 \x03(\x0b\x32\x15.herdbook.v1.ChunkRef\".\n\x08\x43hunkRef\x12\x0e\n\x06sha256\x18\x01 \x01(\x0c\x12\x12\n\nsize_bytes\x18\x02 \x01(\x05\x42\'\n\x0bherdbook.v1P\x01Z\x16herdbook/v1;herdbookv1b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1aherdbook/v1/manifest.proto\x12\x0bherdbook.v1\",\n\x08Manifest\x12 \n\x05\x66iles\x18\x01 \x03(\x0b\x32\x11.herdbook.v1.File\";\n\x04\x46ile\x12\x0c\n\x04path\x18\x01 \x01(\t\x12%\n\x06\x63hunks\x18\x02 \x03(\x0b\x32\x15.herdbook.v1.ChunkRef\".\n\x08\x43hunkRef\x12\x0e\n\x06sha256\x18\x01 \x01(\x0c\x12\x12\n\nsize_bytes\x18\x02 \x01(\x05\x42\x44\n\x0bherdbook.v1B\rManifestProtoP\x01Z\x16herdbook/v1;herdbookv1\xaa\x02\x0bHerdbook.V1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'herdbook.v1.manifest_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   _globals['DESCRIPTOR']._loaded_options = None
-  _globals['DESCRIPTOR']._serialized_options = b'\n\013herdbook.v1P\001Z\026herdbook/v1;herdbookv1'
+  _globals['DESCRIPTOR']._serialized_options = b'\n\013herdbook.v1B\rManifestProtoP\001Z\026herdbook/v1;herdbookv1\252\002\013Herdbook.V1'
   _globals['_MANIFEST']._serialized_start=43
   _globals['_MANIFEST']._serialized_end=87
   _globals['_FILE']._serialized_start=89

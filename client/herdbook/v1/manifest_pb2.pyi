@@ -32,7 +32,7 @@ class Manifest(_message.Message):
     FILES_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def files(self) -> _containers.RepeatedCompositeFieldContainer[Global___File]:
-        """The files, in any order; at least 1, 100,000 at most; 1,000,000 chunks in all at most."""
+        """The files, in any order; at least 1, 100,000 at most; 400,000 chunks in all at most (800 GB of full chunks)."""
 
     def __init__(
         self,

@@ -230,7 +230,9 @@ class ListModelsRequest(_message.Message):
     order_by: _builtins.str
     """Sort keys, such as `updated_at desc, name`. Unset: name."""
     page_size: _builtins.int
-    """How many models to return at most: 1 to 1000; 0 means 100."""
+    """How many models to return at most: 1 to 1000; 0 means 100, more is taken as 1000. Fewer come where
+    they would not fit one message.
+    """
     page_token: _builtins.str
     """next_page_token of the page before, with the same filter and order_by. Unset: the first page."""
     show_deleted: _builtins.bool

@@ -106,7 +106,8 @@ class ModelServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def UpdateModel(self, request, context):
-        """Changes the fields that update_mask names. Idempotent. NOT_FOUND / MODEL_NOT_FOUND;
+        """Changes the fields that update_mask names. Idempotent without expected_revision; with it, a retry of a call that succeeded
+        is answered REVISION_CHANGED. NOT_FOUND / MODEL_NOT_FOUND;
         ABORTED / REVISION_CHANGED if expected_revision no longer holds.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)

@@ -25,14 +25,14 @@ _sym_db = _symbol_database.Default()
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x18herdbook/v1/server.proto\x12\x0bherdbook.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\x16\n\x14GetServerInfoRequest\"\xbc\x01\n\x15GetServerInfoResponse\x12\x18\n\x10software_version\x18\x01 \x01(\t\x12\x10\n\x08\x64\x61tabase\x18\x02 \x01(\t\x12\x13\n\x0b\x63hunk_store\x18\x03 \x01(\t\x12\x10\n\x08revision\x18\x04 \x01(\x03\x12(\n\x04time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\r\n\x05\x61\x63tor\x18\x06 \x01(\t\x12\x17\n\x0fmax_chunk_bytes\x18\x07 \x01(\x05\x32g\n\rServerService\x12V\n\rGetServerInfo\x12!.herdbook.v1.GetServerInfoRequest\x1a\".herdbook.v1.GetServerInfoResponseB\'\n\x0bherdbook.v1P\x01Z\x16herdbook/v1;herdbookv1b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x18herdbook/v1/server.proto\x12\x0bherdbook.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\x16\n\x14GetServerInfoRequest\"\xbc\x01\n\x15GetServerInfoResponse\x12\x18\n\x10software_version\x18\x01 \x01(\t\x12\x10\n\x08\x64\x61tabase\x18\x02 \x01(\t\x12\x13\n\x0b\x63hunk_store\x18\x03 \x01(\t\x12\x10\n\x08revision\x18\x04 \x01(\x03\x12(\n\x04time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\r\n\x05\x61\x63tor\x18\x06 \x01(\t\x12\x17\n\x0fmax_chunk_bytes\x18\x07 \x01(\x05\x32g\n\rServerService\x12V\n\rGetServerInfo\x12!.herdbook.v1.GetServerInfoRequest\x1a\".herdbook.v1.GetServerInfoResponseBB\n\x0bherdbook.v1B\x0bServerProtoP\x01Z\x16herdbook/v1;herdbookv1\xaa\x02\x0bHerdbook.V1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'herdbook.v1.server_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   _globals['DESCRIPTOR']._loaded_options = None
-  _globals['DESCRIPTOR']._serialized_options = b'\n\013herdbook.v1P\001Z\026herdbook/v1;herdbookv1'
+  _globals['DESCRIPTOR']._serialized_options = b'\n\013herdbook.v1B\013ServerProtoP\001Z\026herdbook/v1;herdbookv1\252\002\013Herdbook.V1'
   _globals['_GETSERVERINFOREQUEST']._serialized_start=74
   _globals['_GETSERVERINFOREQUEST']._serialized_end=96
   _globals['_GETSERVERINFORESPONSE']._serialized_start=99

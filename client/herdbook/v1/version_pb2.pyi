@@ -58,7 +58,7 @@ Global___Stage: _TypeAlias = Stage  # noqa: Y015
 
 @_typing.final
 class Version(_message.Message):
-    """One version of a model: immutable content; editable description, tags, stage."""
+    """One version of a model: immutable content; editable description, tags, stage. 1 MiB encoded at most."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -476,7 +476,7 @@ class Environment(_message.Message):
     """Processors and accelerators; 256 characters at most."""
     @_builtins.property
     def packages(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
-        """Installed packages and their versions; 4096 at most."""
+        """Installed packages and their versions; 4096 at most, names and versions of 128 characters at most."""
 
     def __init__(
         self,
@@ -496,7 +496,7 @@ Global___Environment: _TypeAlias = Environment  # noqa: Y015
 
 @_typing.final
 class RegisterVersionRequest(_message.Message):
-    """Asks for a new version."""
+    """Asks for a new version. 16 MiB encoded at most."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -721,7 +721,9 @@ class ListVersionsRequest(_message.Message):
     order_by: _builtins.str
     """Sort keys, such as `metrics.rmse asc, number desc`. Versions without a metric come last. Unset: `model, number desc`."""
     page_size: _builtins.int
-    """How many versions to return at most: 1 to 1000; 0 means 100. Fewer come where they would not fit one message."""
+    """How many versions to return at most: 1 to 1000; 0 means 100, more is taken as 1000. Fewer come where
+    they would not fit one message.
+    """
     page_token: _builtins.str
     """next_page_token of the page before, with the same model, filter and order_by. Unset: the first page."""
     show_deleted: _builtins.bool

@@ -29,8 +29,8 @@ class VersionServiceStub(object):
     """Registers, reads, finds and describes versions, and moves them through stages.
 
     A `reference` names one version: `team/task@champion` (alias), `team/task:7` (number), `team/task:2.1.0` (label) or
-    `team/task` (newest). MLflow's `models:/name/7`, `models:/name@alias`, `models:/name/Production` and `models:/name/latest`
-    are accepted too.
+    `team/task` (newest). MLflow's `models:/name/7`, `models:/name@alias`, `models:/name/Production` (the newest version in that
+    stage, in any case) and `models:/name/latest` are accepted too.
 
     Every rpc may also return UNAUTHENTICATED (no or bad credentials), INVALID_ARGUMENT (a field out of bounds, with
     google.rpc.BadRequest) and UNAVAILABLE (retry, after google.rpc.RetryInfo if given).
@@ -93,8 +93,8 @@ class VersionServiceServicer(object):
     """Registers, reads, finds and describes versions, and moves them through stages.
 
     A `reference` names one version: `team/task@champion` (alias), `team/task:7` (number), `team/task:2.1.0` (label) or
-    `team/task` (newest). MLflow's `models:/name/7`, `models:/name@alias`, `models:/name/Production` and `models:/name/latest`
-    are accepted too.
+    `team/task` (newest). MLflow's `models:/name/7`, `models:/name@alias`, `models:/name/Production` (the newest version in that
+    stage, in any case) and `models:/name/latest` are accepted too.
 
     Every rpc may also return UNAUTHENTICATED (no or bad credentials), INVALID_ARGUMENT (a field out of bounds, with
     google.rpc.BadRequest) and UNAVAILABLE (retry, after google.rpc.RetryInfo if given).
@@ -104,7 +104,8 @@ class VersionServiceServicer(object):
         """Makes the next version of a model from chunks that are already stored, or from an external URI, in one transaction: it is
         complete and readable, or not there at all. Creates the model if it does not exist. Idempotent with request_id.
         FAILED_PRECONDITION / CHUNKS_MISSING (upload them and call again), MODEL_DELETED; ALREADY_EXISTS / LABEL_EXISTS;
-        INVALID_ARGUMENT / PATH_INVALID, MANIFEST_INVALID, REQUEST_ID_REUSED.
+        INVALID_ARGUMENT / NAME_INVALID, LABEL_INVALID, ALIAS_INVALID, PATH_INVALID, MANIFEST_INVALID, REQUEST_ID_REUSED;
+        ABORTED / ALIAS_MOVED.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -134,7 +135,8 @@ class VersionServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def UpdateVersion(self, request, context):
-        """Changes the fields that update_mask names. Idempotent. NOT_FOUND / VERSION_NOT_FOUND; ALREADY_EXISTS / LABEL_EXISTS;
+        """Changes the fields that update_mask names. Idempotent without expected_revision; with it, a retry of a call that succeeded
+        is answered REVISION_CHANGED. INVALID_ARGUMENT / REFERENCE_INVALID (by number or label only), LABEL_INVALID; NOT_FOUND / VERSION_NOT_FOUND; ALREADY_EXISTS / LABEL_EXISTS;
         FAILED_PRECONDITION / LABEL_IMMUTABLE (a label that is set stays); ABORTED / REVISION_CHANGED.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
@@ -159,7 +161,8 @@ class VersionServiceServicer(object):
     def DeleteVersion(self, request, context):
         """Marks a version deleted: it can no longer be resolved or pulled, its number is never used again, and it can be restored
         until its retention ends. Deleting a deleted version succeeds. With force, aliases that point at it are deleted too.
-        NOT_FOUND / VERSION_NOT_FOUND; FAILED_PRECONDITION / VERSION_IN_USE (an alias points at it, or a live replica serves it;
+        INVALID_ARGUMENT / REFERENCE_INVALID (by number or label only); NOT_FOUND / VERSION_NOT_FOUND;
+        FAILED_PRECONDITION / VERSION_IN_USE (an alias points at it, or a live replica serves it;
         google.rpc.PreconditionFailure lists them) unless force is set.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
@@ -168,7 +171,7 @@ class VersionServiceServicer(object):
 
     def RestoreVersion(self, request, context):
         """Undoes DeleteVersion; aliases that were deleted with it stay deleted. Restoring a version that is not deleted succeeds.
-        NOT_FOUND / VERSION_NOT_FOUND.
+        INVALID_ARGUMENT / REFERENCE_INVALID (by number or label only); NOT_FOUND / VERSION_NOT_FOUND.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -234,8 +237,8 @@ class VersionService(object):
     """Registers, reads, finds and describes versions, and moves them through stages.
 
     A `reference` names one version: `team/task@champion` (alias), `team/task:7` (number), `team/task:2.1.0` (label) or
-    `team/task` (newest). MLflow's `models:/name/7`, `models:/name@alias`, `models:/name/Production` and `models:/name/latest`
-    are accepted too.
+    `team/task` (newest). MLflow's `models:/name/7`, `models:/name@alias`, `models:/name/Production` (the newest version in that
+    stage, in any case) and `models:/name/latest` are accepted too.
 
     Every rpc may also return UNAUTHENTICATED (no or bad credentials), INVALID_ARGUMENT (a field out of bounds, with
     google.rpc.BadRequest) and UNAVAILABLE (retry, after google.rpc.RetryInfo if given).

@@ -30,8 +30,8 @@ class VersionServiceStub:
     """Registers, reads, finds and describes versions, and moves them through stages.
 
     A `reference` names one version: `team/task@champion` (alias), `team/task:7` (number), `team/task:2.1.0` (label) or
-    `team/task` (newest). MLflow's `models:/name/7`, `models:/name@alias`, `models:/name/Production` and `models:/name/latest`
-    are accepted too.
+    `team/task` (newest). MLflow's `models:/name/7`, `models:/name@alias`, `models:/name/Production` (the newest version in that
+    stage, in any case) and `models:/name/latest` are accepted too.
 
     Every rpc may also return UNAUTHENTICATED (no or bad credentials), INVALID_ARGUMENT (a field out of bounds, with
     google.rpc.BadRequest) and UNAVAILABLE (retry, after google.rpc.RetryInfo if given).
@@ -45,7 +45,8 @@ class VersionServiceStub:
     """Makes the next version of a model from chunks that are already stored, or from an external URI, in one transaction: it is
     complete and readable, or not there at all. Creates the model if it does not exist. Idempotent with request_id.
     FAILED_PRECONDITION / CHUNKS_MISSING (upload them and call again), MODEL_DELETED; ALREADY_EXISTS / LABEL_EXISTS;
-    INVALID_ARGUMENT / PATH_INVALID, MANIFEST_INVALID, REQUEST_ID_REUSED.
+    INVALID_ARGUMENT / NAME_INVALID, LABEL_INVALID, ALIAS_INVALID, PATH_INVALID, MANIFEST_INVALID, REQUEST_ID_REUSED;
+    ABORTED / ALIAS_MOVED.
     """
     GetVersion: _grpc.UnaryUnaryMultiCallable[_version_pb2.GetVersionRequest, _version_pb2.GetVersionResponse]
     """Reads one version. Idempotent. NOT_FOUND / MODEL_NOT_FOUND, VERSION_NOT_FOUND, ALIAS_NOT_FOUND."""
@@ -58,7 +59,8 @@ class VersionServiceStub:
     whatever the number of versions. INVALID_ARGUMENT / FILTER_INVALID, ORDER_BY_INVALID or PAGE_TOKEN_INVALID.
     """
     UpdateVersion: _grpc.UnaryUnaryMultiCallable[_version_pb2.UpdateVersionRequest, _version_pb2.UpdateVersionResponse]
-    """Changes the fields that update_mask names. Idempotent. NOT_FOUND / VERSION_NOT_FOUND; ALREADY_EXISTS / LABEL_EXISTS;
+    """Changes the fields that update_mask names. Idempotent without expected_revision; with it, a retry of a call that succeeded
+    is answered REVISION_CHANGED. INVALID_ARGUMENT / REFERENCE_INVALID (by number or label only), LABEL_INVALID; NOT_FOUND / VERSION_NOT_FOUND; ALREADY_EXISTS / LABEL_EXISTS;
     FAILED_PRECONDITION / LABEL_IMMUTABLE (a label that is set stays); ABORTED / REVISION_CHANGED.
     """
     UpdateVersionTags: _grpc.UnaryUnaryMultiCallable[_version_pb2.UpdateVersionTagsRequest, _version_pb2.UpdateVersionTagsResponse]
@@ -70,12 +72,13 @@ class VersionServiceStub:
     DeleteVersion: _grpc.UnaryUnaryMultiCallable[_version_pb2.DeleteVersionRequest, _version_pb2.DeleteVersionResponse]
     """Marks a version deleted: it can no longer be resolved or pulled, its number is never used again, and it can be restored
     until its retention ends. Deleting a deleted version succeeds. With force, aliases that point at it are deleted too.
-    NOT_FOUND / VERSION_NOT_FOUND; FAILED_PRECONDITION / VERSION_IN_USE (an alias points at it, or a live replica serves it;
+    INVALID_ARGUMENT / REFERENCE_INVALID (by number or label only); NOT_FOUND / VERSION_NOT_FOUND;
+    FAILED_PRECONDITION / VERSION_IN_USE (an alias points at it, or a live replica serves it;
     google.rpc.PreconditionFailure lists them) unless force is set.
     """
     RestoreVersion: _grpc.UnaryUnaryMultiCallable[_version_pb2.RestoreVersionRequest, _version_pb2.RestoreVersionResponse]
     """Undoes DeleteVersion; aliases that were deleted with it stay deleted. Restoring a version that is not deleted succeeds.
-    NOT_FOUND / VERSION_NOT_FOUND.
+    INVALID_ARGUMENT / REFERENCE_INVALID (by number or label only); NOT_FOUND / VERSION_NOT_FOUND.
     """
 
 @_typing.type_check_only
@@ -83,8 +86,8 @@ class VersionServiceAsyncStub(VersionServiceStub):
     """Registers, reads, finds and describes versions, and moves them through stages.
 
     A `reference` names one version: `team/task@champion` (alias), `team/task:7` (number), `team/task:2.1.0` (label) or
-    `team/task` (newest). MLflow's `models:/name/7`, `models:/name@alias`, `models:/name/Production` and `models:/name/latest`
-    are accepted too.
+    `team/task` (newest). MLflow's `models:/name/7`, `models:/name@alias`, `models:/name/Production` (the newest version in that
+    stage, in any case) and `models:/name/latest` are accepted too.
 
     Every rpc may also return UNAUTHENTICATED (no or bad credentials), INVALID_ARGUMENT (a field out of bounds, with
     google.rpc.BadRequest) and UNAVAILABLE (retry, after google.rpc.RetryInfo if given).
@@ -95,7 +98,8 @@ class VersionServiceAsyncStub(VersionServiceStub):
     """Makes the next version of a model from chunks that are already stored, or from an external URI, in one transaction: it is
     complete and readable, or not there at all. Creates the model if it does not exist. Idempotent with request_id.
     FAILED_PRECONDITION / CHUNKS_MISSING (upload them and call again), MODEL_DELETED; ALREADY_EXISTS / LABEL_EXISTS;
-    INVALID_ARGUMENT / PATH_INVALID, MANIFEST_INVALID, REQUEST_ID_REUSED.
+    INVALID_ARGUMENT / NAME_INVALID, LABEL_INVALID, ALIAS_INVALID, PATH_INVALID, MANIFEST_INVALID, REQUEST_ID_REUSED;
+    ABORTED / ALIAS_MOVED.
     """
     GetVersion: _aio.UnaryUnaryMultiCallable[_version_pb2.GetVersionRequest, _version_pb2.GetVersionResponse]  # type: ignore[assignment]
     """Reads one version. Idempotent. NOT_FOUND / MODEL_NOT_FOUND, VERSION_NOT_FOUND, ALIAS_NOT_FOUND."""
@@ -108,7 +112,8 @@ class VersionServiceAsyncStub(VersionServiceStub):
     whatever the number of versions. INVALID_ARGUMENT / FILTER_INVALID, ORDER_BY_INVALID or PAGE_TOKEN_INVALID.
     """
     UpdateVersion: _aio.UnaryUnaryMultiCallable[_version_pb2.UpdateVersionRequest, _version_pb2.UpdateVersionResponse]  # type: ignore[assignment]
-    """Changes the fields that update_mask names. Idempotent. NOT_FOUND / VERSION_NOT_FOUND; ALREADY_EXISTS / LABEL_EXISTS;
+    """Changes the fields that update_mask names. Idempotent without expected_revision; with it, a retry of a call that succeeded
+    is answered REVISION_CHANGED. INVALID_ARGUMENT / REFERENCE_INVALID (by number or label only), LABEL_INVALID; NOT_FOUND / VERSION_NOT_FOUND; ALREADY_EXISTS / LABEL_EXISTS;
     FAILED_PRECONDITION / LABEL_IMMUTABLE (a label that is set stays); ABORTED / REVISION_CHANGED.
     """
     UpdateVersionTags: _aio.UnaryUnaryMultiCallable[_version_pb2.UpdateVersionTagsRequest, _version_pb2.UpdateVersionTagsResponse]  # type: ignore[assignment]
@@ -120,20 +125,21 @@ class VersionServiceAsyncStub(VersionServiceStub):
     DeleteVersion: _aio.UnaryUnaryMultiCallable[_version_pb2.DeleteVersionRequest, _version_pb2.DeleteVersionResponse]  # type: ignore[assignment]
     """Marks a version deleted: it can no longer be resolved or pulled, its number is never used again, and it can be restored
     until its retention ends. Deleting a deleted version succeeds. With force, aliases that point at it are deleted too.
-    NOT_FOUND / VERSION_NOT_FOUND; FAILED_PRECONDITION / VERSION_IN_USE (an alias points at it, or a live replica serves it;
+    INVALID_ARGUMENT / REFERENCE_INVALID (by number or label only); NOT_FOUND / VERSION_NOT_FOUND;
+    FAILED_PRECONDITION / VERSION_IN_USE (an alias points at it, or a live replica serves it;
     google.rpc.PreconditionFailure lists them) unless force is set.
     """
     RestoreVersion: _aio.UnaryUnaryMultiCallable[_version_pb2.RestoreVersionRequest, _version_pb2.RestoreVersionResponse]  # type: ignore[assignment]
     """Undoes DeleteVersion; aliases that were deleted with it stay deleted. Restoring a version that is not deleted succeeds.
-    NOT_FOUND / VERSION_NOT_FOUND.
+    INVALID_ARGUMENT / REFERENCE_INVALID (by number or label only); NOT_FOUND / VERSION_NOT_FOUND.
     """
 
 class VersionServiceServicer(metaclass=_abc_1.ABCMeta):
     """Registers, reads, finds and describes versions, and moves them through stages.
 
     A `reference` names one version: `team/task@champion` (alias), `team/task:7` (number), `team/task:2.1.0` (label) or
-    `team/task` (newest). MLflow's `models:/name/7`, `models:/name@alias`, `models:/name/Production` and `models:/name/latest`
-    are accepted too.
+    `team/task` (newest). MLflow's `models:/name/7`, `models:/name@alias`, `models:/name/Production` (the newest version in that
+    stage, in any case) and `models:/name/latest` are accepted too.
 
     Every rpc may also return UNAUTHENTICATED (no or bad credentials), INVALID_ARGUMENT (a field out of bounds, with
     google.rpc.BadRequest) and UNAVAILABLE (retry, after google.rpc.RetryInfo if given).
@@ -148,7 +154,8 @@ class VersionServiceServicer(metaclass=_abc_1.ABCMeta):
         """Makes the next version of a model from chunks that are already stored, or from an external URI, in one transaction: it is
         complete and readable, or not there at all. Creates the model if it does not exist. Idempotent with request_id.
         FAILED_PRECONDITION / CHUNKS_MISSING (upload them and call again), MODEL_DELETED; ALREADY_EXISTS / LABEL_EXISTS;
-        INVALID_ARGUMENT / PATH_INVALID, MANIFEST_INVALID, REQUEST_ID_REUSED.
+        INVALID_ARGUMENT / NAME_INVALID, LABEL_INVALID, ALIAS_INVALID, PATH_INVALID, MANIFEST_INVALID, REQUEST_ID_REUSED;
+        ABORTED / ALIAS_MOVED.
         """
 
     @_abc_1.abstractmethod
@@ -185,7 +192,8 @@ class VersionServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _version_pb2.UpdateVersionRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_version_pb2.UpdateVersionResponse, _abc.Awaitable[_version_pb2.UpdateVersionResponse]]:
-        """Changes the fields that update_mask names. Idempotent. NOT_FOUND / VERSION_NOT_FOUND; ALREADY_EXISTS / LABEL_EXISTS;
+        """Changes the fields that update_mask names. Idempotent without expected_revision; with it, a retry of a call that succeeded
+        is answered REVISION_CHANGED. INVALID_ARGUMENT / REFERENCE_INVALID (by number or label only), LABEL_INVALID; NOT_FOUND / VERSION_NOT_FOUND; ALREADY_EXISTS / LABEL_EXISTS;
         FAILED_PRECONDITION / LABEL_IMMUTABLE (a label that is set stays); ABORTED / REVISION_CHANGED.
         """
 
@@ -215,7 +223,8 @@ class VersionServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_version_pb2.DeleteVersionResponse, _abc.Awaitable[_version_pb2.DeleteVersionResponse]]:
         """Marks a version deleted: it can no longer be resolved or pulled, its number is never used again, and it can be restored
         until its retention ends. Deleting a deleted version succeeds. With force, aliases that point at it are deleted too.
-        NOT_FOUND / VERSION_NOT_FOUND; FAILED_PRECONDITION / VERSION_IN_USE (an alias points at it, or a live replica serves it;
+        INVALID_ARGUMENT / REFERENCE_INVALID (by number or label only); NOT_FOUND / VERSION_NOT_FOUND;
+        FAILED_PRECONDITION / VERSION_IN_USE (an alias points at it, or a live replica serves it;
         google.rpc.PreconditionFailure lists them) unless force is set.
         """
 
@@ -226,7 +235,7 @@ class VersionServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_version_pb2.RestoreVersionResponse, _abc.Awaitable[_version_pb2.RestoreVersionResponse]]:
         """Undoes DeleteVersion; aliases that were deleted with it stay deleted. Restoring a version that is not deleted succeeds.
-        NOT_FOUND / VERSION_NOT_FOUND.
+        INVALID_ARGUMENT / REFERENCE_INVALID (by number or label only); NOT_FOUND / VERSION_NOT_FOUND.
         """
 
 def add_VersionServiceServicer_to_server(servicer: VersionServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...
