@@ -358,7 +358,7 @@ def _member(text: str, word: Word, kind: type[Stage | EventKind], *, prefix: str
     name = text.lower().removeprefix(prefix)
     names = [member.value for member in kind]
     if name not in names:
-        raise invalid(f"{shown(text)} is none of {', '.join(names)}.", word.position)
+        raise invalid(f"{shown(text)} is not one of {', '.join(names)}.", word.position)
     return name
 
 
