@@ -1,0 +1,315 @@
+"""The composition: builds what settings ask for, runs it, and takes it down again in order."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+from dataclasses import dataclass
+
+import grpc
+
+from herdbook_server import data, telemetry
+from herdbook_server.artifacts.downloads import Downloads
+from herdbook_server.artifacts.garbage import GarbageCollector
+from herdbook_server.artifacts.uploads import Uploads
+from herdbook_server.clock import SystemClock
+from herdbook_server.errors import DatabaseUnavailable
+from herdbook_server.measured import MeasuredChunkStore, MeasuredDatabase
+from herdbook_server.ports.chunks import ChunkStore, StoreError
+from herdbook_server.ports.clock import Clock
+from herdbook_server.ports.database import Database
+from herdbook_server.registry.aliases import AliasRegistry
+from herdbook_server.registry.events import EventLog
+from herdbook_server.registry.models import ModelRegistry
+from herdbook_server.registry.stages import StageRegistry
+from herdbook_server.registry.versions import VersionRegistry
+from herdbook_server.rpc.authentication import Authentication, Tokens, TokensInvalid
+from herdbook_server.rpc.health import Health
+from herdbook_server.rpc.interceptors import Layer
+from herdbook_server.rpc.measuring import Measuring
+from herdbook_server.rpc.refusals import Refusals
+from herdbook_server.rpc.request_log import RequestLog
+from herdbook_server.rpc.server import (
+    ARTIFACT_SERVICE,
+    SERVICES,
+    AddressUnusable,
+    Servicers,
+    Tls,
+    Transport,
+    add_port,
+    create_server,
+)
+from herdbook_server.rpc.services.aliases import AliasServicer
+from herdbook_server.rpc.services.artifacts import ArtifactServicer
+from herdbook_server.rpc.services.events import EventServicer
+from herdbook_server.rpc.services.fleet import FleetServicer
+from herdbook_server.rpc.services.models import ModelServicer
+from herdbook_server.rpc.services.server import ServerServicer
+from herdbook_server.rpc.services.versions import VersionServicer
+from herdbook_server.settings import Settings, split_address
+from herdbook_server.telemetry import Telemetry
+from herdbook_server.watch.fleet import Fleet
+from herdbook_server.watch.hub import Hub
+
+logger = logging.getLogger(__name__)
+
+_RESTART_SECONDS = 1.0
+
+
+class StartFailed(Exception):
+    """The server cannot start; one sentence says why."""
+
+
+@dataclass(frozen=True, slots=True)
+class RunningServer:
+    """A server that answers."""
+
+    address: str
+    """Where it listens, with the port that was taken."""
+    port: int
+    authentication: Authentication
+    hub: Hub
+
+
+@dataclass(frozen=True, slots=True)
+class _Engines:
+    """What everything else rests on."""
+
+    database: Database
+    chunks: ChunkStore
+    clock: Clock
+    telemetry: Telemetry | None
+
+
+@asynccontextmanager
+async def running(settings: Settings) -> AsyncIterator[RunningServer]:
+    """Run a server until the block ends, then drain and stop it.
+
+    Raises:
+        StartFailed: Something that it needs is not there, or in use.
+    """
+    async with AsyncExitStack() as stack:
+        with _start_failures():
+            engines = await _open_engines(settings, stack)
+            server = await _start(settings, engines, stack)
+        yield server
+
+
+async def migrate(settings: Settings) -> int:
+    """Bring the database's schema to the newest; returns how many steps that took.
+
+    Raises:
+        StartFailed: The database cannot be reached, or is in use.
+    """
+    async with AsyncExitStack() as stack:
+        with _start_failures():
+            database = await _open_database(settings, stack)
+            return await database.migrate()
+
+
+async def _open_engines(settings: Settings, stack: AsyncExitStack) -> _Engines:
+    collected = telemetry.start(settings.otlp_endpoint, _optional_address(settings))
+    if collected is not None:
+        stack.callback(collected.close)
+    database = await _open_database(settings, stack)
+    if settings.embedded_database or settings.migrate:
+        await database.migrate()
+    chunks = await _open_chunks(settings, stack)
+    if collected is not None:
+        database = MeasuredDatabase(database, collected.meter)
+        chunks = MeasuredChunkStore(chunks, collected.meter)
+    return _Engines(database, chunks, SystemClock(), collected)
+
+
+async def _open_database(settings: Settings, stack: AsyncExitStack) -> Database:
+    database: Database
+    if settings.embedded_database:
+        directory = stack.enter_context(data.held(settings.data))
+        from herdbook_server.storage.sql.sqlite import SqliteDatabase
+
+        database = await SqliteDatabase.open(directory / data.DATABASE)
+    else:
+        from herdbook_server.storage.sql.postgres import PostgresDatabase
+
+        database = await PostgresDatabase.open(settings.database)
+    stack.push_async_callback(database.close)
+    return database
+
+
+async def _open_chunks(settings: Settings, stack: AsyncExitStack) -> ChunkStore:
+    chunks: ChunkStore
+    if settings.embedded_artifacts:
+        from herdbook_server.storage.chunks.local import LocalChunkStore
+
+        chunks = LocalChunkStore(settings.data / data.ARTIFACTS)
+    else:
+        from herdbook_server.storage.chunks.s3 import S3ChunkStore, S3Location
+
+        chunks = S3ChunkStore(S3Location.parse(settings.artifacts))
+    await chunks.open()
+    stack.push_async_callback(chunks.close)
+    await chunks.check()
+    return chunks
+
+
+async def _start(settings: Settings, engines: _Engines, stack: AsyncExitStack) -> RunningServer:
+    database, clock = engines.database, engines.clock
+    fleet = Fleet(database=database, clock=clock)
+    hub = Hub(database=database, fleet=fleet, max_watches=settings.max_watches)
+    health = Health(
+        database=database.revision,
+        chunk_store=engines.chunks.check,
+        services=SERVICES,
+        artifact_service=ARTIFACT_SERVICE,
+    )
+    authentication = _authentication(settings)
+    transport = _transport(settings)
+    layers = _layers(authentication, engines.telemetry)
+    server = create_server(_servicers(settings, engines, fleet, hub), health, layers, transport)
+    port = add_port(server, settings.listen, transport)
+    if engines.telemetry is not None:
+        _watch_gauge(engines.telemetry, hub)
+    await health.check()
+    for name, work in {"hub": hub.run, "fleet": fleet.run, "health": health.run}.items():
+        stack.push_async_callback(_end, asyncio.create_task(_keep_running(name, work), name=name))
+    await server.start()
+    stack.push_async_callback(_drain, settings, health, hub, server)
+    running_server = RunningServer(_address(settings.listen, port), port, authentication, hub)
+    _announce(settings, engines, running_server)
+    return running_server
+
+
+def _servicers(settings: Settings, engines: _Engines, fleet: Fleet, hub: Hub) -> Servicers:
+    database, chunks, clock = engines.database, engines.chunks, engines.clock
+    return Servicers(
+        models=ModelServicer(ModelRegistry(database=database, clock=clock)),
+        versions=VersionServicer(
+            VersionRegistry(database=database, clock=clock),
+            StageRegistry(database=database, clock=clock),
+        ),
+        aliases=AliasServicer(AliasRegistry(database=database, clock=clock), hub),
+        artifacts=ArtifactServicer(
+            Uploads(database=database, chunks=chunks, clock=clock),
+            Downloads(database=database, chunks=chunks),
+            GarbageCollector(
+                database=database,
+                chunks=chunks,
+                clock=clock,
+                grace_seconds=settings.gc_grace_seconds,
+            ),
+        ),
+        fleet=FleetServicer(fleet, clock),
+        events=EventServicer(EventLog(database=database)),
+        server=ServerServicer(database, clock, chunk_store=_chunk_store_name(settings)),
+    )
+
+
+def _layers(authentication: Authentication, collected: Telemetry | None) -> list[Layer]:
+    """Return what surrounds calls, the outermost first."""
+    layers: list[Layer] = [RequestLog()]
+    if collected is not None:
+        layers.append(Measuring(collected.tracer, collected.meter))
+    return [*layers, Refusals(), authentication]
+
+
+def _authentication(settings: Settings) -> Authentication:
+    tokens = None if settings.tokens_file is None else Tokens.read(settings.tokens_file)
+    return Authentication(tokens, client_certificates=settings.tls_client_ca is not None)
+
+
+def _transport(settings: Settings) -> Transport:
+    tls = None
+    if settings.tls_cert is not None and settings.tls_key is not None:
+        authorities = settings.tls_client_ca and settings.tls_client_ca.read_bytes()
+        tls = Tls(settings.tls_key.read_bytes(), settings.tls_cert.read_bytes(), authorities)
+    return Transport(
+        max_message_bytes=settings.max_message_bytes,
+        max_connection_age_seconds=settings.max_connection_age_seconds,
+        tls=tls,
+    )
+
+
+async def _keep_running(name: str, work: Callable[[], Awaitable[None]]) -> None:
+    """Run what must not end before the server does; what it did not foresee is logged."""
+    while True:
+        try:
+            await work()
+        except Exception:
+            logger.exception("The %s failed and starts again", name)
+        await asyncio.sleep(_RESTART_SECONDS)
+
+
+async def _end(task: asyncio.Task[None]) -> None:
+    task.cancel()
+    await asyncio.wait({task})
+
+
+async def _drain(settings: Settings, health: Health, hub: Hub, server: grpc.aio.Server) -> None:
+    """Tell callers to go elsewhere, and let calls under way end."""
+    logger.info("draining", extra={"fields": {"grace_seconds": settings.drain_seconds}})
+    await health.drain()
+    hub.drain()
+    await server.stop(settings.drain_seconds)
+    logger.info("stopped")
+
+
+def _announce(settings: Settings, engines: _Engines, server: RunningServer) -> None:
+    fields = {
+        "address": server.address,
+        "database": engines.database.engine,
+        "chunk_store": _chunk_store_name(settings),
+        "data": str(settings.data.resolve()) if _uses_data(settings) else "",
+        "tls": settings.tls_cert is not None,
+        "authentication": server.authentication.required,
+    }
+    logger.info("listening", extra={"fields": fields})
+    if settings.ready_file is not None:
+        settings.ready_file.write_text(f"{server.address}\n", encoding="utf-8")
+
+
+def _watch_gauge(collected: Telemetry, hub: Hub) -> None:
+    collected.gauge(
+        "herdbook.watches", lambda: hub.watch_count, unit="{watch}", description="Open watches"
+    )
+
+
+def _chunk_store_name(settings: Settings) -> str:
+    return "local" if settings.embedded_artifacts else "s3"
+
+
+def _uses_data(settings: Settings) -> bool:
+    return settings.embedded_database or settings.embedded_artifacts
+
+
+def _optional_address(settings: Settings) -> tuple[str, int] | None:
+    return settings.prometheus_listen and split_address(settings.prometheus_listen)
+
+
+def _address(listen: str, port: int) -> str:
+    """Return where the server listens, with the port that was taken for port 0."""
+    host, asked = split_address(listen)
+    if asked:
+        return listen
+    if listen.startswith("unix:"):
+        return listen
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+@contextmanager
+def _start_failures() -> Iterator[None]:
+    """Turn what the machine or the operator can mend into one sentence."""
+    try:
+        yield
+    except (
+        AddressUnusable,
+        DatabaseUnavailable,
+        data.DataDirectoryUnusable,
+        StoreError,
+        telemetry.TelemetryFailed,
+        TokensInvalid,
+    ) as error:
+        raise StartFailed(str(error)) from error
+    except (OSError, ValueError) as error:
+        raise StartFailed(f"The server cannot start: {error}") from error

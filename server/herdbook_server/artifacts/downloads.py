@@ -1,0 +1,277 @@
+"""Downloads: manifests, chunks and files go out."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+from collections import deque
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from contextlib import aclosing
+from dataclasses import dataclass
+
+from herdbook_server.artifacts.limits import CHUNK_MAX_BYTES, check_digests
+from herdbook_server.artifacts.store_errors import lost, translated
+from herdbook_server.errors import (
+    ChunkNotFound,
+    FieldInvalid,
+    FileNotFound,
+    NoManifest,
+    OffsetOutOfRange,
+    Resource,
+    UnmetCondition,
+)
+from herdbook_server.ports.chunks import ChunkStore
+from herdbook_server.ports.database import Database
+from herdbook_server.ports.records import Records
+from herdbook_server.ports.references import ByNumber, Reference
+from herdbook_server.ports.values import ChunkRef, File, Resolution
+from herdbook_server.registry import rules
+from herdbook_server.registry.lookup import resolve
+from herdbook_server.registry.references import parse_reference
+
+READ_AHEAD = 4
+"""Chunks that are fetched from the store while one is sent."""
+
+PART_MAX_BYTES = 1024 * 1024
+"""Size of a manifest's part on the wire, unless one file alone exceeds it."""
+
+_FILES_AT_FIRST = 16
+_FILES_AT_ONCE_MAX = 1024
+_CHUNKS_AT_ONCE = 4096
+_FILE_BYTES = 16
+_CHUNK_BYTES = 42
+
+
+@dataclass(frozen=True, slots=True)
+class ManifestPart:
+    """Some files of a version, and which version it is."""
+
+    version: Resolution
+    digest: bytes
+    files: tuple[File, ...]
+    first: bool
+
+
+@dataclass(frozen=True, slots=True)
+class FilePiece:
+    """Some bytes of a file, and what file it is."""
+
+    version: int
+    size_bytes: int
+    """Of the whole file."""
+    data: bytes
+    first: bool
+
+
+class Downloads:
+    """Gives out what versions consist of. Memory is bounded for each stream."""
+
+    def __init__(self, *, database: Database, chunks: ChunkStore) -> None:
+        self._database = database
+        self._chunks = chunks
+
+    async def manifest(self, reference: str) -> AsyncIterator[ManifestPart]:
+        """Yield a version's files in parts, sorted by the bytes of their paths.
+
+        Raises:
+            ReferenceInvalid: The reference cannot be parsed.
+            NotFound: It names nothing.
+            NoManifest: The version's contents lie outside the registry.
+        """
+        async with self._database.read() as records:
+            version, digest = await _contents(records, parse_reference(reference))
+        first = True
+        async with aclosing(_parts(self._files(digest))) as parts:
+            async for files in parts:
+                yield ManifestPart(version, digest, files, first)
+                first = False
+
+    async def download(
+        self, model: str, version: int, digests: Sequence[bytes]
+    ) -> AsyncIterator[Sequence[tuple[bytes, bytes]]]:
+        """Yield chunks of a version with their digests, in the order asked.
+
+        A batch holds several small chunks, 2 MiB in all at most. The bytes are not hashed again:
+        the receiver does that.
+
+        Raises:
+            FieldInvalid: There are too many digests, or one that is none.
+            NotFound: There is no such version, or its manifest lists no such chunk.
+            NoManifest: The version's contents lie outside the registry.
+            ChunkLost: A chunk is gone, or has another size.
+            StoreUnavailable: The store does not answer.
+        """
+        rules.check_name(model)
+        rules.check_number(version, field="version")
+        check_digests(digests)
+        async with self._database.read() as records:
+            _, manifest = await _contents(records, ByNumber(model, version))
+            sizes = await records.manifests.listed(manifest, list(set(digests)))
+        refs = [ChunkRef(digest, _size(sizes, digest)) for digest in digests]
+        async with aclosing(_batches(self._fetch_all(refs))) as batches:
+            async for batch in batches:
+                yield batch
+
+    async def read_file(
+        self, reference: str, path: str, *, offset: int, limit: int
+    ) -> AsyncIterator[FilePiece]:
+        """Yield a range of a file's bytes, one piece at least, whose chunks are hashed before.
+
+        Raises:
+            ReferenceInvalid: The reference cannot be parsed.
+            FieldInvalid: The offset or the limit is negative.
+            NotFound: There is no such version, or no such file in it.
+            NoManifest: The version's contents lie outside the registry.
+            OffsetOutOfRange: The offset lies beyond the end of the file.
+            ChunkLost: A chunk is gone, or damaged.
+            StoreUnavailable: The store does not answer.
+        """
+        _check_not_negative(offset, field="offset")
+        _check_not_negative(limit, field="limit")
+        async with self._database.read() as records:
+            version, digest = await _contents(records, parse_reference(reference))
+            file = await records.manifests.file(digest, path)
+        if file is None:
+            raise _no_file(version, path)
+        size_bytes = file.size_bytes
+        if offset > size_bytes:
+            raise OffsetOutOfRange(f"The file has {size_bytes} bytes; {offset} lies beyond.")
+        end = min(offset + limit, size_bytes) if limit else size_bytes
+        first = True
+        async with aclosing(self._read(file.chunks, offset, end)) as pieces:
+            async for data in pieces:
+                yield FilePiece(version.version, size_bytes, data, first)
+                first = False
+        if first:
+            yield FilePiece(version.version, size_bytes, b"", first)
+
+    async def _files(self, digest: bytes) -> AsyncIterator[File]:
+        """Yield a manifest's files; fewer are fetched at once where files have many chunks."""
+        after, limit = None, _FILES_AT_FIRST
+        while True:
+            async with self._database.read() as records:
+                page = await records.manifests.files(digest, after=after, limit=limit)
+            for file in page:
+                yield file
+            if len(page) < limit:
+                return
+            after = page[-1].path
+            few = sum(len(file.chunks) for file in page) < _CHUNKS_AT_ONCE
+            limit = min(2 * limit, _FILES_AT_ONCE_MAX) if few else _FILES_AT_FIRST
+
+    async def _read(
+        self, chunks: Sequence[ChunkRef], offset: int, end: int
+    ) -> AsyncIterator[bytes]:
+        """Yield the bytes from `offset` to before `end`."""
+        first, start = _chunk_at(chunks, offset)
+        last, _ = _chunk_at(chunks, end - 1) if end > offset else (first - 1, 0)
+        async with aclosing(self._fetch_all(chunks[first : last + 1])) as fetched:
+            async for digest, data in fetched:
+                if await asyncio.to_thread(_sha256, data) != digest:
+                    raise lost(digest)
+                yield data[max(0, offset - start) : end - start]
+                start += len(data)
+
+    async def _fetch_all(self, refs: Iterable[ChunkRef]) -> AsyncIterator[tuple[bytes, bytes]]:
+        """Yield chunks in order, a few of them being fetched ahead."""
+        ahead: deque[tuple[ChunkRef, asyncio.Task[bytes]]] = deque()
+        try:
+            for ref in refs:
+                ahead.append((ref, asyncio.create_task(self._fetch(ref))))
+                if len(ahead) > READ_AHEAD:
+                    yield await _next(ahead)
+            while ahead:
+                yield await _next(ahead)
+        finally:
+            for _, task in ahead:
+                task.cancel()
+            await asyncio.gather(*(task for _, task in ahead), return_exceptions=True)
+
+    async def _fetch(self, ref: ChunkRef) -> bytes:
+        with translated():
+            return await self._chunks.get(ref.digest, ref.size_bytes)
+
+
+async def _contents(records: Records, reference: Reference) -> tuple[Resolution, bytes]:
+    """Return what a reference names, and the digest of its manifest."""
+    version = await resolve(records, reference)
+    if version.digest is None:
+        name = f"{version.model}:{version.version}"
+        message = f"The contents of {name} lie at {version.source_uri}."
+        raise NoManifest(message, conditions=[UnmetCondition("version", name, message)])
+    return version, version.digest
+
+
+async def _parts(files: AsyncIterator[File]) -> AsyncIterator[tuple[File, ...]]:
+    """Gather whole files into parts of a size that suits a message."""
+    part: list[File] = []
+    part_bytes = 0
+    async for file in files:
+        file_bytes = _FILE_BYTES + len(file.path.encode()) + _CHUNK_BYTES * len(file.chunks)
+        if part and part_bytes + file_bytes > PART_MAX_BYTES:
+            yield tuple(part)
+            part, part_bytes = [], 0
+        part.append(file)
+        part_bytes += file_bytes
+    if part:
+        yield tuple(part)
+
+
+async def _batches(
+    chunks: AsyncIterator[tuple[bytes, bytes]],
+) -> AsyncIterator[Sequence[tuple[bytes, bytes]]]:
+    """Gather chunks into batches that together are no larger than one chunk may be."""
+    batch: list[tuple[bytes, bytes]] = []
+    batch_bytes = 0
+    async for digest, data in chunks:
+        if batch and batch_bytes + len(data) > CHUNK_MAX_BYTES:
+            yield batch
+            batch, batch_bytes = [], 0
+        batch.append((digest, data))
+        batch_bytes += len(data)
+    if batch:
+        yield batch
+
+
+async def _next(ahead: deque[tuple[ChunkRef, asyncio.Task[bytes]]]) -> tuple[bytes, bytes]:
+    ref, task = ahead[0]
+    data = await task
+    ahead.popleft()
+    return ref.digest, data
+
+
+def _chunk_at(chunks: Sequence[ChunkRef], offset: int) -> tuple[int, int]:
+    """Return which chunk holds the byte at an offset, and where in the file that chunk starts."""
+    start = 0
+    for index, chunk in enumerate(chunks):
+        if offset < start + chunk.size_bytes:
+            return index, start
+        start += chunk.size_bytes
+    return len(chunks), start
+
+
+def _sha256(data: bytes) -> bytes:
+    return hashlib.sha256(data).digest()
+
+
+def _size(sizes: Mapping[bytes, int], digest: bytes) -> int:
+    if digest not in sizes:
+        name = digest.hex()
+        raise ChunkNotFound(
+            f"The version's manifest does not list chunk {name}.",
+            resource=Resource("chunk", name),
+        )
+    return sizes[digest]
+
+
+def _no_file(version: Resolution, path: str) -> FileNotFound:
+    name = f"{version.model}:{version.version}"
+    return FileNotFound(
+        f"Version {name} has no file {rules.shown(path)}.",
+        resource=Resource("file", f"{name}/{path}"),
+    )
+
+
+def _check_not_negative(number: int, *, field: str) -> None:
+    if number < 0:
+        raise rules.refuse(FieldInvalid, field, f"{number} is negative.")

@@ -1,0 +1,229 @@
+"""The way of chunks into the store.
+
+Receiving, hashing and storing overlap, and little is in memory at once.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from types import TracebackType
+from typing import Self
+
+from herdbook_server.artifacts.limits import check_chunk_size, check_digest
+from herdbook_server.artifacts.manifests import FILE_MAX_CHUNKS
+from herdbook_server.artifacts.store_errors import translated
+from herdbook_server.errors import (
+    ChunkMismatch,
+    FieldViolation,
+    FileTooLarge,
+    HerdbookError,
+    StoreUnavailable,
+)
+from herdbook_server.ports.chunks import ChunkStore
+from herdbook_server.ports.clock import Clock
+from herdbook_server.ports.database import Database
+from herdbook_server.ports.values import ChunkRef
+
+GROUP_MAX_BYTES = 8 * 1024 * 1024
+GROUP_MAX_CHUNKS = 256
+"""A group shares two small transactions, before and after its bytes are stored."""
+
+GROUPS_IN_FLIGHT = 2
+"""Groups of one stream that are hashed and stored while the next one comes in."""
+
+GROUPS_IN_FLIGHT_IN_ALL = 16
+"""Groups of all streams."""
+
+PUTS_AT_ONCE = 32
+
+_DELETION_POLL_SECONDS = 0.05
+_DELETION_POLLS = 200
+
+
+@dataclass(slots=True)
+class Group:
+    """Chunks that go their way together."""
+
+    chunks: list[tuple[bytes | None, bytes]] = field(default_factory=list)
+    """Given digest, if any, and bytes."""
+    size_bytes: int = 0
+
+    @property
+    def full(self) -> bool:
+        """Whether it is time to store it."""
+        return self.size_bytes >= GROUP_MAX_BYTES or len(self.chunks) >= GROUP_MAX_CHUNKS
+
+
+class Storing:
+    """Hashes and stores groups, of all streams; bounds how much of that goes on at once."""
+
+    def __init__(self, *, database: Database, chunks: ChunkStore, clock: Clock) -> None:
+        self._database = database
+        self._chunks = chunks
+        self._clock = clock
+        self._puts = asyncio.Semaphore(PUTS_AT_ONCE)
+        self._groups = asyncio.Semaphore(GROUPS_IN_FLIGHT_IN_ALL)
+
+    async def store(self, model: str, group: Group) -> Sequence[ChunkRef]:
+        """Store a group and make its chunks known to the model.
+
+        Raises:
+            ChunkMismatch: A chunk does not have its digest; those before it are stored.
+            StoreFull, StoreUnavailable: Not all could be stored; those that could be are.
+        """
+        async with self._groups:
+            refs = await asyncio.to_thread(_hash, group)
+            sound = _count_sound(group, refs)
+            await self._store(model, dict(zip(refs[:sound], _bytes(group), strict=False)))
+        if sound < len(refs):
+            raise _mismatch(group.chunks[sound][0] or b"", refs[sound].digest)
+        return refs
+
+    async def _store(self, model: str, chunks: dict[ChunkRef, bytes]) -> None:
+        waiting = chunks
+        for _ in range(_DELETION_POLLS):
+            waiting = await self._store_possible(model, waiting)
+            if not waiting:
+                return
+            await asyncio.sleep(_DELETION_POLL_SECONDS)
+        raise StoreUnavailable(
+            "Garbage collection is still deleting what is uploaded here.", retry_after_seconds=5
+        )
+
+    async def _store_possible(
+        self, model: str, chunks: dict[ChunkRef, bytes]
+    ) -> dict[ChunkRef, bytes]:
+        """Store what may be written now, and return what is being deleted by garbage collection."""
+        async with self._database.bookkeep() as records:
+            reserved = await records.chunks.reserve(list(chunks), time_us=self._clock.now_us())
+        new = [ref for ref in chunks if reserved.get(ref.digest) is False]
+        outcomes = await asyncio.gather(
+            *(self._put(ref.digest, chunks[ref]) for ref in new), return_exceptions=True
+        )
+        failures = {
+            ref.digest: outcome
+            for ref, outcome in zip(new, outcomes, strict=True)
+            if outcome is not None
+        }
+        await self._commit(model, [digest for digest in reserved if digest not in failures])
+        for failure in failures.values():
+            raise failure
+        return {ref: data for ref, data in chunks.items() if ref.digest not in reserved}
+
+    async def _put(self, digest: bytes, data: bytes) -> None:
+        async with self._puts:
+            with translated():
+                await self._chunks.put(digest, data)
+
+    async def _commit(self, model: str, digests: Sequence[bytes]) -> None:
+        if digests:
+            async with self._database.bookkeep() as records:
+                await records.chunks.commit(model, digests, time_us=self._clock.now_us())
+
+
+class Pipeline:
+    """The way of one stream's chunks into the store.
+
+    Leaving the block stores what is still under way; so does a refusal inside of it, and only
+    cancellation drops what is not stored yet.
+    """
+
+    def __init__(self, storing: Storing, model: str, *, keep_refs: bool = False) -> None:
+        self._storing = storing
+        self._model = model
+        self._keep_refs = keep_refs
+        self._group = Group()
+        self._in_flight: deque[asyncio.Task[Sequence[ChunkRef]]] = deque()
+        self.chunk_count = 0
+        self.size_bytes = 0
+        self.refs: list[ChunkRef] = []
+        """Of all chunks in order, if they are to be kept."""
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        try:
+            if error is None or (isinstance(error, HerdbookError) and not self._failed()):
+                await self._finish()
+        finally:
+            await self._stop()
+
+    async def add(self, data: bytes, *, digest: bytes | None = None) -> None:
+        """Take a chunk, and its digest if the caller gave one; waits while enough is under way.
+
+        Raises:
+            ChunkTooLarge: It is empty or exceeds 2 MiB.
+            FieldInvalid: The digest is none.
+            FileTooLarge: It is one chunk too many, where the chunks make a file.
+            HerdbookError: Storing an earlier chunk failed.
+        """
+        check_chunk_size(len(data))
+        if digest is not None:
+            check_digest(digest, field="chunks")
+        if self._keep_refs and self.chunk_count >= FILE_MAX_CHUNKS:
+            raise FileTooLarge(f"A file has {FILE_MAX_CHUNKS} chunks at most.")
+        self.chunk_count += 1
+        self.size_bytes += len(data)
+        self._group.chunks.append((digest, data))
+        self._group.size_bytes += len(data)
+        if self._group.full:
+            await self._send_off()
+
+    async def _send_off(self) -> None:
+        while len(self._in_flight) >= GROUPS_IN_FLIGHT:
+            await self._settle_oldest()
+        group, self._group = self._group, Group()
+        task = asyncio.create_task(self._storing.store(self._model, group))
+        self._in_flight.append(task)
+
+    async def _settle_oldest(self) -> None:
+        refs = await self._in_flight[0]
+        self._in_flight.popleft()
+        if self._keep_refs:
+            self.refs.extend(refs)
+
+    async def _finish(self) -> None:
+        if self._group.chunks:
+            await self._send_off()
+        while self._in_flight:
+            await self._settle_oldest()
+
+    def _failed(self) -> bool:
+        return any(task.done() and task.exception() for task in self._in_flight)
+
+    async def _stop(self) -> None:
+        """Leave nothing running behind."""
+        for task in self._in_flight:
+            task.cancel()
+        await asyncio.gather(*self._in_flight, return_exceptions=True)
+
+
+def _hash(group: Group) -> list[ChunkRef]:
+    return [ChunkRef(hashlib.sha256(data).digest(), len(data)) for _, data in group.chunks]
+
+
+def _bytes(group: Group) -> list[bytes]:
+    return [data for _, data in group.chunks]
+
+
+def _count_sound(group: Group, refs: Sequence[ChunkRef]) -> int:
+    """Count the chunks before the first that does not have the digest that was given."""
+    for index, ((given, _), ref) in enumerate(zip(group.chunks, refs, strict=True)):
+        if given is not None and given != ref.digest:
+            return index
+    return len(refs)
+
+
+def _mismatch(given: bytes, actual: bytes) -> ChunkMismatch:
+    message = f"The bytes given for chunk {given.hex()} have the digest {actual.hex()}."
+    return ChunkMismatch(message, fields=[FieldViolation("chunks", message)])

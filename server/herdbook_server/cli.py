@@ -1,0 +1,170 @@
+"""The commands that run a server; where it is installed, the client's command line has them too."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+EXIT_START_FAILED = 1
+EXIT_SETTINGS_INVALID = 78
+"""EX_CONFIG of sysexits.h."""
+
+_NETWORK = "Network and security"
+_OBSERVATION = "Observation"
+
+Data = Annotated[
+    Path | None,
+    typer.Option(
+        help="Directory of the embedded database and chunk store.", show_default="herdbook-data"
+    ),
+]
+Database = Annotated[
+    str | None, typer.Option(help="sqlite, or postgresql://…", show_default="sqlite")
+]
+Artifacts = Annotated[
+    str | None, typer.Option(help="local, or s3://bucket/prefix", show_default="local")
+]
+Listen = Annotated[
+    str | None,
+    typer.Option(
+        help="Address and port to serve at; port 0 takes a free one.",
+        show_default="127.0.0.1:7411",
+        rich_help_panel=_NETWORK,
+    ),
+]
+TlsCert = Annotated[
+    Path | None,
+    typer.Option(help="The server's certificate chain, PEM.", rich_help_panel=_NETWORK),
+]
+TlsKey = Annotated[
+    Path | None, typer.Option(help="The certificate's key, PEM.", rich_help_panel=_NETWORK)
+]
+TlsClientCa = Annotated[
+    Path | None,
+    typer.Option(
+        help="Authorities, PEM, whose certificates clients must bring.", rich_help_panel=_NETWORK
+    ),
+]
+TokensFile = Annotated[
+    Path | None,
+    typer.Option(
+        help="Lines of 'ACTOR TOKEN' or 'ACTOR sha256:HEX'; clients must bring a token.",
+        rich_help_panel=_NETWORK,
+    ),
+]
+Insecure = Annotated[
+    bool | None,
+    typer.Option(
+        "--insecure",
+        help="Serve a public address without TLS or without authentication.",
+        rich_help_panel=_NETWORK,
+    ),
+]
+MaxWatches = Annotated[
+    int | None,
+    typer.Option(help="Watches held at once.", show_default="10000", rich_help_panel=_NETWORK),
+]
+DrainSeconds = Annotated[
+    float | None,
+    typer.Option(
+        help="How long calls may take to end when the server stops.",
+        show_default="10",
+        rich_help_panel=_NETWORK,
+    ),
+]
+LogFormat = Annotated[
+    str | None,
+    typer.Option(help="text or json", show_default="text", rich_help_panel=_OBSERVATION),
+]
+LogLevel = Annotated[
+    str | None,
+    typer.Option(
+        help="debug, info, warning or error", show_default="info", rich_help_panel=_OBSERVATION
+    ),
+]
+OtlpEndpoint = Annotated[
+    str | None,
+    typer.Option(
+        help="Where traces and metrics go, such as http://collector:4317",
+        rich_help_panel=_OBSERVATION,
+    ),
+]
+PrometheusListen = Annotated[
+    str | None,
+    typer.Option(
+        help="Address and port to serve metrics at, in Prometheus' format.",
+        rich_help_panel=_OBSERVATION,
+    ),
+]
+ReadyFile = Annotated[
+    Path | None,
+    typer.Option(
+        help="A file to write the address into once the server answers.",
+        rich_help_panel=_OBSERVATION,
+    ),
+]
+
+
+def add_commands(app: typer.Typer) -> None:
+    """Add `serve` and `migrate` to a command line."""
+    app.command()(serve)
+    app.command()(migrate)
+
+
+def main() -> None:
+    """Run the server's own command line."""
+    app = typer.Typer(name="herdbook", no_args_is_help=True, add_completion=False)
+    add_commands(app)
+    app()
+
+
+def serve(
+    *,
+    data: Data = None,
+    listen: Listen = None,
+    database: Database = None,
+    artifacts: Artifacts = None,
+    tls_cert: TlsCert = None,
+    tls_key: TlsKey = None,
+    tls_client_ca: TlsClientCa = None,
+    tokens_file: TokensFile = None,
+    insecure: Insecure = None,
+    max_watches: MaxWatches = None,
+    drain_seconds: DrainSeconds = None,
+    log_format: LogFormat = None,
+    log_level: LogLevel = None,
+    otlp_endpoint: OtlpEndpoint = None,
+    prometheus_listen: PrometheusListen = None,
+    ready_file: ReadyFile = None,
+) -> None:
+    """Run a registry server until it is told to stop.
+
+    Every option, and some more, can be given as an environment variable: HERDBOOK_LISTEN and so on.
+    """
+    _run("serve", locals())
+
+
+def migrate(*, data: Data = None, database: Database = None) -> None:
+    """Bring the database's schema to the newest."""
+    _run("migrate", locals())
+
+
+def _run(command: str, flags: dict[str, Any]) -> None:
+    """Run a command of `process`; what a person can mend ends it with one line and no traceback."""
+    from herdbook_server import process
+    from herdbook_server.app import StartFailed
+    from herdbook_server.settings import SettingsInvalid, read_settings
+
+    try:
+        getattr(process, command)(read_settings(**flags))
+    except SettingsInvalid as error:
+        _end(f"The settings cannot be used: {error}", EXIT_SETTINGS_INVALID)
+    except StartFailed as error:
+        _end(str(error), EXIT_START_FAILED)
+
+
+def _end(sentence: str, code: int) -> None:
+    typer.echo(f"herdbook: {sentence}", err=True)
+    raise typer.Exit(code)

@@ -1,0 +1,75 @@
+"""A server as a process of its own: event loop, logs and signals."""
+
+from __future__ import annotations
+
+import asyncio
+import importlib.util
+import logging
+import signal
+from collections.abc import Callable, Coroutine
+from typing import Any, TypeVar
+
+from herdbook_server import app, logs
+from herdbook_server.rpc import calls
+from herdbook_server.rpc.authentication import Tokens, TokensInvalid
+from herdbook_server.settings import Settings
+
+logger = logging.getLogger(__name__)
+
+Result = TypeVar("Result")
+
+
+def serve(settings: Settings) -> None:
+    """Run a server until SIGTERM or SIGINT. Raises StartFailed."""
+    _run(settings, _serve(settings))
+
+
+def migrate(settings: Settings) -> None:
+    """Bring the database's schema to the newest. Raises StartFailed."""
+    steps = _run(settings, app.migrate(settings))
+    logger.info("migrated", extra={"fields": {"steps": steps}})
+
+
+async def _serve(settings: Settings) -> None:
+    stopping = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        _on_signal(number, stopping.set)
+    async with app.running(settings) as server:
+        if hasattr(signal, "SIGHUP"):
+            _on_signal(signal.SIGHUP, lambda: _reload_tokens(settings, server))
+        await stopping.wait()
+
+
+def _reload_tokens(settings: Settings, server: app.RunningServer) -> None:
+    """Take the tokens file as it is now; if it cannot be used, stay with the tokens known."""
+    if settings.tokens_file is None:
+        return
+    try:
+        server.authentication.tokens = Tokens.read(settings.tokens_file)
+        logger.info("tokens reloaded")
+    except TokensInvalid as error:
+        logger.error("tokens not reloaded: %s", error)  # noqa: TRY400 - a sentence says it all
+
+
+def _on_signal(number: signal.Signals, act: Callable[[], None]) -> None:
+    loop = asyncio.get_running_loop()
+    try:
+        loop.add_signal_handler(number, act)
+    except NotImplementedError:
+        # Windows: handlers run between byte codes of the main thread.
+        signal.signal(number, lambda *_: loop.call_soon_threadsafe(act))
+
+
+def _run(settings: Settings, work: Coroutine[Any, Any, Result]) -> Result:
+    logs.configure(settings.log_format, settings.log_level, request_id=calls.request_id)
+    with asyncio.Runner(loop_factory=_loop_factory()) as runner:
+        return runner.run(work)
+
+
+def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
+    """Return the faster event loop where it exists."""
+    if importlib.util.find_spec("uvloop") is None:
+        return None
+    import uvloop
+
+    return uvloop.new_event_loop

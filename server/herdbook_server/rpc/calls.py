@@ -1,0 +1,85 @@
+"""What is known of the call that is being answered."""
+
+from __future__ import annotations
+
+import uuid
+from contextvars import ContextVar
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+import grpc
+
+REQUEST_ID_KEY = "herdbook-request-id"
+
+Context: TypeAlias = grpc.aio.ServicerContext[Any, Any]
+
+_REQUEST_ID_MAX_CHARACTERS = 128
+
+
+@dataclass(slots=True)
+class Call:
+    """One call, from the first layer around it to the last."""
+
+    method: str
+    """Full name, such as `/herdbook.v1.ModelService/GetModel`."""
+    context: Context
+    metadata: dict[str, str]
+    """What came with the call, binary values left out; the last value of a key counts."""
+    request_id: str
+    actor: str = ""
+    """Who calls; known once authentication is through."""
+    code: grpc.StatusCode = grpc.StatusCode.OK
+    """How the call ended."""
+    reason: str = ""
+    """The reason of the error that it ended with."""
+    received_bytes: int = 0
+    sent_bytes: int = 0
+
+
+_current: ContextVar[Call] = ContextVar("herdbook_call")
+_received_before: ContextVar[int] = ContextVar("herdbook_received_bytes", default=0)
+
+
+def begin(method: str, context: Context) -> Call:
+    """Make the call that starts now the current one of this task."""
+    metadata = _text_metadata(context)
+    request_id = metadata.get(REQUEST_ID_KEY, "")[:_REQUEST_ID_MAX_CHARACTERS]
+    call = Call(method, context, metadata, request_id or str(uuid.uuid4()))
+    call.received_bytes = _received_before.get()
+    _current.set(call)
+    return call
+
+
+def current() -> Call:
+    """Return the call that this task answers."""
+    return _current.get()
+
+
+def request_id() -> str:
+    """Return the id of the call that this task answers; empty outside of any."""
+    call = _current.get(None)
+    return call.request_id if call else ""
+
+
+def note_received(size_bytes: int) -> None:
+    """Count bytes of a message that came in.
+
+    The only message of a unary call comes before the call begins.
+    """
+    call = _current.get(None)
+    if call:
+        call.received_bytes += size_bytes
+    else:
+        _received_before.set(size_bytes)
+
+
+def note_sent(size_bytes: int) -> None:
+    """Count bytes of a message that goes out."""
+    call = _current.get(None)
+    if call:
+        call.sent_bytes += size_bytes
+
+
+def _text_metadata(context: Context) -> dict[str, str]:
+    pairs = context.invocation_metadata() or ()
+    return {key: value for key, value in pairs if isinstance(value, str)}

@@ -1,0 +1,158 @@
+"""What surrounds every call, unary and streaming alike."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, aclosing
+from typing import Any, Protocol, TypeAlias
+
+import grpc
+from google.protobuf.message import DecodeError
+
+from herdbook_server.errors import FieldInvalid, HerdbookError
+from herdbook_server.rpc import calls
+from herdbook_server.rpc.calls import Call, Context
+
+Behaviour: TypeAlias = Callable[[Any, Context], Any]
+
+DRAINED_MESSAGES = 64
+"""How many messages of a refused upload are still read, and dropped."""
+
+DRAIN_SECONDS = 5.0
+"""How long that may take."""
+
+_MAKERS: dict[str, Callable[..., Any]] = {
+    "unary_unary": grpc.unary_unary_rpc_method_handler,
+    "unary_stream": grpc.unary_stream_rpc_method_handler,
+    "stream_unary": grpc.stream_unary_rpc_method_handler,
+    "stream_stream": grpc.stream_stream_rpc_method_handler,
+}
+
+
+class Layer(Protocol):
+    """Something that surrounds calls."""
+
+    def around(self, call: Call) -> AbstractAsyncContextManager[None]:
+        """Do what comes before and after the call; see, and change, how it ends."""
+        ...
+
+
+class Surroundings(grpc.aio.ServerInterceptor):
+    """Puts layers around every call, the first one outermost.
+
+    A response stream runs to its end in its call's own task: what a servicer cleans up is cleaned
+    up when the call is over, cancelled calls included.
+    """
+
+    def __init__(self, layers: Sequence[Layer]) -> None:
+        self._layers = tuple(layers)
+
+    async def intercept_service(
+        self,
+        continuation: Callable[[grpc.HandlerCallDetails], Awaitable[Any]],
+        handler_call_details: grpc.HandlerCallDetails,
+    ) -> Any:
+        """Wrap the handler of a call; a method that does not exist is left to gRPC."""
+        handler = await continuation(handler_call_details)
+        return handler and self._wrap(handler, handler_call_details.method)
+
+    def _wrap(self, handler: Any, method: str) -> Any:
+        kind = next(kind for kind in _MAKERS if getattr(handler, kind))
+        return _MAKERS[kind](
+            self._surround(method, _in_one_task(kind, getattr(handler, kind))),
+            request_deserializer=_tolerant(handler.request_deserializer),
+            response_serializer=_counting(handler.response_serializer),
+        )
+
+    def _surround(self, method: str, behaviour: Behaviour) -> Behaviour:
+        async def surrounded(request: Any, context: Context) -> Any:
+            call = calls.begin(method, context)
+            context.set_trailing_metadata(((calls.REQUEST_ID_KEY, call.request_id),))
+            async with AsyncExitStack() as stack:
+                for layer in self._layers:
+                    await stack.enter_async_context(layer.around(call))
+                return await behaviour(request, context)
+
+        return surrounded
+
+
+class _Malformed:
+    """Stands for a message that could not be decoded, until somebody can refuse it properly."""
+
+
+def _in_one_task(kind: str, behaviour: Behaviour) -> Behaviour:
+    """Make of any behaviour a coroutine function that takes care of its request and responses."""
+
+    async def behave(request: Any, context: Context) -> Any:
+        if kind.startswith("unary_"):
+            return await _respond(behaviour, _decoded(request), context)
+        try:
+            return await _respond(behaviour, _decoded_stream(request), context)
+        except HerdbookError:
+            await _drain(request)
+            raise
+
+    return behave
+
+
+async def _respond(behaviour: Behaviour, request: Any, context: Context) -> Any:
+    if not inspect.isasyncgenfunction(behaviour):
+        return await behaviour(request, context)
+    async with aclosing(behaviour(request, context)) as responses:
+        async for response in responses:
+            await context.write(response)
+    return None
+
+
+def _decoded(request: Any) -> Any:
+    if isinstance(request, _Malformed):
+        raise FieldInvalid("The request is no valid message of this method.")
+    return request
+
+
+async def _decoded_stream(requests: AsyncIterator[Any]) -> AsyncIterator[Any]:
+    async for request in requests:
+        yield _decoded(request)
+
+
+async def _drain(requests: AsyncIterator[Any]) -> None:
+    """Read on for a while.
+
+    A caller in the middle of a write would take the end of the call for a broken connection and
+    never see the status.
+    """
+
+    async def read() -> None:
+        remaining = DRAINED_MESSAGES
+        async for _ in requests:
+            remaining -= 1
+            if not remaining:
+                return
+
+    reading = asyncio.ensure_future(read())
+    await asyncio.wait({reading}, timeout=DRAIN_SECONDS)
+    reading.cancel()
+
+
+def _tolerant(deserialize: Callable[[bytes], Any]) -> Callable[[bytes], Any]:
+    """Count bytes, and put off the refusal of what cannot be decoded, which gRPC calls INTERNAL."""
+
+    def deserialize_or_mark(data: bytes) -> Any:
+        calls.note_received(len(data))
+        try:
+            return deserialize(data)
+        except (DecodeError, ValueError):
+            return _Malformed()
+
+    return deserialize_or_mark
+
+
+def _counting(serialize: Callable[[Any], bytes]) -> Callable[[Any], bytes]:
+    def serialize_and_count(message: Any) -> bytes:
+        data = serialize(message)
+        calls.note_sent(len(data))
+        return data
+
+    return serialize_and_count

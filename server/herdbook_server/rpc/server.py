@@ -1,0 +1,153 @@
+"""The gRPC server: services, what surrounds them, and how it ends."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import grpc
+from google.protobuf.descriptor import FileDescriptor
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+from grpc_reflection.v1alpha import reflection
+
+from herdbook.v1 import (
+    alias_pb2,
+    alias_pb2_grpc,
+    artifact_pb2,
+    artifact_pb2_grpc,
+    event_pb2,
+    event_pb2_grpc,
+    fleet_pb2,
+    fleet_pb2_grpc,
+    model_pb2,
+    model_pb2_grpc,
+    server_pb2,
+    server_pb2_grpc,
+    version_pb2,
+    version_pb2_grpc,
+)
+from herdbook_server.rpc.health import Health
+from herdbook_server.rpc.interceptors import Layer, Surroundings
+from herdbook_server.rpc.services.aliases import AliasServicer
+from herdbook_server.rpc.services.artifacts import ArtifactServicer
+from herdbook_server.rpc.services.events import EventServicer
+from herdbook_server.rpc.services.fleet import FleetServicer
+from herdbook_server.rpc.services.models import ModelServicer
+from herdbook_server.rpc.services.server import ServerServicer
+from herdbook_server.rpc.services.versions import VersionServicer
+
+MIN_PING_INTERVAL_MS = 10_000
+"""Clients may ask that often whether the connection lives."""
+
+_FILES: tuple[FileDescriptor, ...] = (
+    alias_pb2.DESCRIPTOR,
+    artifact_pb2.DESCRIPTOR,
+    event_pb2.DESCRIPTOR,
+    fleet_pb2.DESCRIPTOR,
+    model_pb2.DESCRIPTOR,
+    server_pb2.DESCRIPTOR,
+    version_pb2.DESCRIPTOR,
+)
+
+SERVICES = tuple(service.full_name for file in _FILES for service in file.services_by_name.values())
+"""Full names of our services."""
+
+ARTIFACT_SERVICE = artifact_pb2.DESCRIPTOR.services_by_name["ArtifactService"].full_name
+
+
+@dataclass(frozen=True, slots=True)
+class Servicers:
+    """What answers, one a service."""
+
+    models: ModelServicer
+    versions: VersionServicer
+    aliases: AliasServicer
+    artifacts: ArtifactServicer
+    fleet: FleetServicer
+    events: EventServicer
+    server: ServerServicer
+
+
+@dataclass(frozen=True, slots=True)
+class Tls:
+    """What the server proves itself by, and what it takes from clients; PEM."""
+
+    key: bytes
+    certificates: bytes
+    client_authorities: bytes | None
+    """Whose certificates clients must bring; None: they need none."""
+
+
+@dataclass(frozen=True, slots=True)
+class Transport:
+    """How the server talks to the network."""
+
+    max_message_bytes: int
+    """The largest message taken."""
+    max_connection_age_seconds: float | None = None
+    tls: Tls | None = None
+
+
+class AddressUnusable(Exception):
+    """The address cannot be listened at."""
+
+
+def create_server(
+    servicers: Servicers, health: Health, layers: Sequence[Layer], transport: Transport
+) -> grpc.aio.Server:
+    """Return a server that is not started and has no port yet."""
+    server = grpc.aio.server(interceptors=[Surroundings(layers)], options=_options(transport))
+    model_pb2_grpc.add_ModelServiceServicer_to_server(servicers.models, server)
+    version_pb2_grpc.add_VersionServiceServicer_to_server(servicers.versions, server)
+    alias_pb2_grpc.add_AliasServiceServicer_to_server(servicers.aliases, server)
+    artifact_pb2_grpc.add_ArtifactServiceServicer_to_server(servicers.artifacts, server)
+    fleet_pb2_grpc.add_FleetServiceServicer_to_server(servicers.fleet, server)
+    event_pb2_grpc.add_EventServiceServicer_to_server(servicers.events, server)
+    server_pb2_grpc.add_ServerServiceServicer_to_server(servicers.server, server)
+    health_pb2_grpc.add_HealthServicer_to_server(health.servicer, server)
+    health_name = health_pb2.DESCRIPTOR.services_by_name["Health"].full_name
+    reflection.enable_server_reflection((*SERVICES, health_name, reflection.SERVICE_NAME), server)
+    return server
+
+
+def add_port(server: grpc.aio.Server, address: str, transport: Transport) -> int:
+    """Listen at an address; returns the port, which the system chose if it was 0.
+
+    Raises:
+        AddressUnusable: Something else listens there, or this machine has no such address.
+    """
+    try:
+        if transport.tls is None:
+            return server.add_insecure_port(address)
+        return server.add_secure_port(address, _credentials(transport.tls))
+    except RuntimeError as error:
+        raise AddressUnusable(
+            f"{address} cannot be listened at: another program does, or it is no address of this "
+            "machine."
+        ) from error
+
+
+def _options(transport: Transport) -> list[tuple[str, int]]:
+    options = [
+        ("grpc.max_receive_message_length", transport.max_message_bytes),
+        ("grpc.max_send_message_length", -1),
+        # Two servers at one port would share its connections by accident.
+        ("grpc.so_reuseport", 0),
+        ("grpc.keepalive_permit_without_calls", 1),
+        ("grpc.http2.min_ping_interval_without_data_ms", MIN_PING_INTERVAL_MS),
+        ("grpc.http2.max_ping_strikes", 3),
+        ("grpc.keepalive_time_ms", 60_000),
+        ("grpc.keepalive_timeout_ms", 20_000),
+    ]
+    if transport.max_connection_age_seconds is not None:
+        age_ms = int(transport.max_connection_age_seconds * 1000)
+        options.append(("grpc.max_connection_age_ms", age_ms))
+    return options
+
+
+def _credentials(tls: Tls) -> grpc.ServerCredentials:
+    return grpc.ssl_server_credentials(
+        [(tls.key, tls.certificates)],
+        root_certificates=tls.client_authorities,
+        require_client_auth=tls.client_authorities is not None,
+    )

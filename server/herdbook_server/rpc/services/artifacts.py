@@ -1,0 +1,86 @@
+"""ArtifactService."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import aclosing
+
+from herdbook.v1 import artifact_pb2 as pb
+from herdbook.v1 import artifact_pb2_grpc
+from herdbook_server.artifacts.downloads import Downloads
+from herdbook_server.artifacts.garbage import GarbageCollector
+from herdbook_server.artifacts.uploads import Uploads
+from herdbook_server.rpc.calls import Context
+from herdbook_server.rpc.wire import artifacts as wire
+
+
+class ArtifactServicer(artifact_pb2_grpc.ArtifactServiceServicer):
+    """Moves bytes up and down."""
+
+    def __init__(
+        self, uploads: Uploads, downloads: Downloads, garbage_collector: GarbageCollector
+    ) -> None:
+        self._uploads = uploads
+        self._downloads = downloads
+        self._garbage_collector = garbage_collector
+
+    async def FindMissingChunks(
+        self, request: pb.FindMissingChunksRequest, context: Context
+    ) -> pb.FindMissingChunksResponse:
+        missing = await self._uploads.find_missing(request.model, request.sha256)
+        return pb.FindMissingChunksResponse(missing_sha256=missing)
+
+    async def UploadChunks(
+        self, request_iterator: AsyncIterator[pb.UploadChunksRequest], context: Context
+    ) -> pb.UploadChunksResponse:
+        first = await anext(request_iterator, pb.UploadChunksRequest())
+        received = await self._uploads.upload(first.model, wire.batches(first, request_iterator))
+        return pb.UploadChunksResponse(
+            chunk_count=received.chunk_count, size_bytes=received.size_bytes
+        )
+
+    async def WriteFile(
+        self, request_iterator: AsyncIterator[pb.WriteFileRequest], context: Context
+    ) -> pb.WriteFileResponse:
+        first = await anext(request_iterator, pb.WriteFileRequest())
+        written = await self._uploads.write_file(
+            first.model, first.path, wire.pieces(first, request_iterator)
+        )
+        return pb.WriteFileResponse(file=wire.file(written), size_bytes=written.size_bytes)
+
+    async def GetManifest(
+        self, request: pb.GetManifestRequest, context: Context
+    ) -> AsyncIterator[pb.GetManifestResponse]:
+        async with aclosing(self._downloads.manifest(request.reference)) as parts:
+            async for part in parts:
+                yield wire.manifest_part(part)
+
+    async def DownloadChunks(
+        self, request: pb.DownloadChunksRequest, context: Context
+    ) -> AsyncIterator[pb.DownloadChunksResponse]:
+        chunks = self._downloads.download(request.model, request.version, request.sha256)
+        async with aclosing(chunks) as batches:
+            async for batch in batches:
+                yield pb.DownloadChunksResponse(chunks=wire.chunks(batch))
+
+    async def ReadFile(
+        self, request: pb.ReadFileRequest, context: Context
+    ) -> AsyncIterator[pb.ReadFileResponse]:
+        contents = self._downloads.read_file(
+            request.reference, request.path, offset=request.offset, limit=request.limit
+        )
+        async with aclosing(contents) as pieces:
+            async for piece in pieces:
+                yield wire.file_piece(piece)
+
+    async def CollectGarbage(
+        self, request: pb.CollectGarbageRequest, context: Context
+    ) -> pb.CollectGarbageResponse:
+        collected = await self._garbage_collector.collect(
+            apply=request.apply, grace_seconds=wire.grace_seconds(request)
+        )
+        return pb.CollectGarbageResponse(
+            chunk_count=collected.chunk_count,
+            size_bytes=collected.size_bytes,
+            deleted=collected.deleted,
+        )

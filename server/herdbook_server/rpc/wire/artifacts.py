@@ -1,0 +1,89 @@
+"""Files and chunks on the wire."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterable, Sequence
+
+from herdbook.v1 import artifact_pb2, manifest_pb2
+from herdbook_server.artifacts.downloads import FilePiece, ManifestPart
+from herdbook_server.errors import FieldInvalid
+from herdbook_server.ports.values import ChunkRef, File
+from herdbook_server.registry.rules import refuse
+from herdbook_server.rpc.wire.common import digest_text
+
+
+def file(value: File) -> manifest_pb2.File:
+    """Return a file as a message."""
+    chunks = [
+        manifest_pb2.ChunkRef(sha256=chunk.digest, size_bytes=chunk.size_bytes)
+        for chunk in value.chunks
+    ]
+    return manifest_pb2.File(path=value.path, chunks=chunks)
+
+
+def files(message: manifest_pb2.Manifest) -> tuple[File, ...]:
+    """Return the files that a manifest lists."""
+    return tuple(
+        File(entry.path, tuple(ChunkRef(chunk.sha256, chunk.size_bytes) for chunk in entry.chunks))
+        for entry in message.files
+    )
+
+
+def chunks(pairs: Iterable[tuple[bytes, bytes]]) -> list[artifact_pb2.Chunk]:
+    """Return digests and bytes as messages."""
+    return [artifact_pb2.Chunk(sha256=digest, data=data) for digest, data in pairs]
+
+
+async def batches(
+    first: artifact_pb2.UploadChunksRequest,
+    following: AsyncIterator[artifact_pb2.UploadChunksRequest],
+) -> AsyncIterator[Sequence[tuple[bytes, bytes]]]:
+    """Yield digests and bytes of an upload.
+
+    Raises:
+        FieldInvalid: A later message names another model.
+    """
+    yield _pairs(first)
+    async for message in following:
+        if message.model not in {"", first.model}:
+            raise refuse(FieldInvalid, "model", "One upload is for one model.")
+        yield _pairs(message)
+
+
+async def pieces(
+    first: artifact_pb2.WriteFileRequest, following: AsyncIterator[artifact_pb2.WriteFileRequest]
+) -> AsyncIterator[bytes]:
+    """Yield the bytes of a file being written."""
+    yield first.data
+    async for message in following:
+        yield message.data
+
+
+def manifest_part(part: ManifestPart) -> artifact_pb2.GetManifestResponse:
+    """Return a part of a manifest as a message; the first one says of which version."""
+    message = artifact_pb2.GetManifestResponse(files=map(file, part.files))
+    if part.first:
+        message.model = part.version.model
+        message.version = part.version.version
+        message.digest = digest_text(part.digest)
+    return message
+
+
+def file_piece(piece: FilePiece) -> artifact_pb2.ReadFileResponse:
+    """Return a piece of a file as a message; the first one says of which file."""
+    message = artifact_pb2.ReadFileResponse(data=piece.data)
+    if piece.first:
+        message.version = piece.version
+        message.size_bytes = piece.size_bytes
+    return message
+
+
+def grace_seconds(request: artifact_pb2.CollectGarbageRequest) -> float | None:
+    """Return the grace time that a request asks for."""
+    if not request.HasField("grace"):
+        return None
+    return request.grace.seconds + request.grace.nanos / 1e9
+
+
+def _pairs(message: artifact_pb2.UploadChunksRequest) -> list[tuple[bytes, bytes]]:
+    return [(chunk.sha256, chunk.data) for chunk in message.chunks]

@@ -1,0 +1,169 @@
+"""Settings of a server: one frozen object, from `HERDBOOK_*` variables and flags."""
+
+from __future__ import annotations
+
+import ipaddress
+from pathlib import Path
+from typing import Annotated, Self
+from urllib.parse import urlsplit
+
+from pydantic import Field, ValidationError, field_validator, model_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from herdbook_server.logs import LogFormat, LogLevel
+
+MIB = 1024 * 1024
+
+
+class SettingsInvalid(Exception):
+    """Settings that a server cannot run with; one sentence for each."""
+
+
+class Settings(BaseSettings):
+    """What a server is told. Each field can be set by `HERDBOOK_` and its name in upper case."""
+
+    model_config = SettingsConfigDict(env_prefix="HERDBOOK_", frozen=True, extra="ignore")
+
+    listen: str = "127.0.0.1:7411"
+    """Address and port to serve at; port 0 takes a free one."""
+    data: Path = Path("herdbook-data")
+    """Directory of the embedded database and chunk store."""
+    database: str = "sqlite"
+    """`sqlite`, in the data directory, or `postgresql://…`."""
+    artifacts: str = "local"
+    """`local`, in the data directory, or `s3://bucket/prefix`."""
+    migrate: bool = True
+    """Bring the schema of a PostgreSQL database up to date at start; SQLite's always is."""
+
+    tls_cert: Path | None = None
+    """The server's certificate chain, PEM."""
+    tls_key: Path | None = None
+    """The key of the certificate, PEM."""
+    tls_client_ca: Path | None = None
+    """Certificate authorities, PEM; clients must then bring a certificate of theirs."""
+    tokens_file: Path | None = None
+    """Lines of `ACTOR TOKEN` or `ACTOR sha256:HEX`; clients must then bring a token."""
+    insecure: bool = False
+    """Serve a public address without TLS or without authentication."""
+
+    max_message_bytes: Annotated[int, Field(ge=4 * MIB, le=256 * MIB)] = 16 * MIB
+    """The largest message taken; what large a manifest may be follows from it."""
+    max_watches: Annotated[int, Field(ge=1)] = 10_000
+    """Watches that the server holds at once."""
+    max_connection_age_seconds: Annotated[float, Field(gt=0)] | None = None
+    """Close connections of that age, so that load balancers spread them anew."""
+    drain_seconds: Annotated[float, Field(ge=0)] = 10.0
+    """How long calls may take to end when the server stops."""
+    gc_grace_seconds: Annotated[float, Field(ge=0)] = 24 * 60 * 60.0
+    """How long garbage collection spares a chunk after it was last touched."""
+
+    log_format: LogFormat = "text"
+    """`text` for people, `json` for machines."""
+    log_level: LogLevel = "info"
+    """The least that is logged."""
+    otlp_endpoint: str | None = Field(default=None)
+    """Where traces and metrics go, such as `http://collector:4317`; else OTEL_EXPORTER_OTLP_ENDPOINT."""
+    prometheus_listen: str | None = None
+    """Address and port to serve metrics at, in Prometheus' format."""
+    ready_file: Path | None = None
+    """A file to write the address into once the server answers."""
+
+    @field_validator("listen", "prometheus_listen")
+    @classmethod
+    def _check_address(cls, value: str | None) -> str | None:
+        if value is not None:
+            split_address(value)
+        return value
+
+    @field_validator("database")
+    @classmethod
+    def _check_database(cls, value: str) -> str:
+        if value != "sqlite" and urlsplit(value).scheme not in {"postgresql", "postgres"}:
+            raise ValueError("expected `sqlite` or `postgresql://…`")
+        return value
+
+    @field_validator("artifacts")
+    @classmethod
+    def _check_artifacts(cls, value: str) -> str:
+        if value != "local" and not value.startswith("s3://"):
+            raise ValueError("expected `local` or `s3://bucket/prefix`")
+        return value
+
+    @model_validator(mode="after")
+    def _check_tls(self) -> Self:
+        if (self.tls_cert is None) != (self.tls_key is None):
+            raise ValueError("tls_cert and tls_key belong together: give both or neither")
+        if self.tls_client_ca is not None and self.tls_cert is None:
+            raise ValueError("tls_client_ca needs tls_cert and tls_key")
+        return self
+
+    @model_validator(mode="after")
+    def _check_exposure(self) -> Self:
+        authenticated = self.tokens_file is not None or self.tls_client_ca is not None
+        secure = self.tls_cert is not None and authenticated
+        if not (secure or self.insecure or is_loopback(self.listen)):
+            raise ValueError(
+                f"{self.listen} can be reached from elsewhere: give tls_cert, tls_key, and "
+                "tokens_file or tls_client_ca, or say insecure if everyone who reaches it may do "
+                "everything"
+            )
+        return self
+
+    @property
+    def embedded_database(self) -> bool:
+        """Whether the database lies in the data directory."""
+        return self.database == "sqlite"
+
+    @property
+    def embedded_artifacts(self) -> bool:
+        """Whether the chunk store lies in the data directory."""
+        return self.artifacts == "local"
+
+
+def read_settings(**flags: object) -> Settings:
+    """Return what the environment and the given flags make; a flag of None is not given.
+
+    Raises:
+        SettingsInvalid: They cannot be used; names the setting.
+    """
+    given = {name: value for name, value in flags.items() if value is not None}
+    try:
+        return Settings(**given)  # type: ignore[arg-type] # checked by pydantic
+    except ValidationError as error:
+        raise SettingsInvalid("; ".join(_sentences(error))) from None
+
+
+def split_address(address: str) -> tuple[str, int]:
+    """Return host and port of `127.0.0.1:7411`, `[::1]:7411` or `unix:/path`, whose port is 0.
+
+    Raises:
+        ValueError: It is no such address.
+    """
+    if address.startswith("unix:"):
+        return address, 0
+    host, _, port = address.rpartition(":")
+    if not host or not port.isascii() or not port.isdigit() or int(port) > 65535:  # noqa: PLR2004
+        raise ValueError("expected HOST:PORT, such as 127.0.0.1:7411")
+    return host.removeprefix("[").removesuffix("]"), int(port)
+
+
+def is_loopback(address: str) -> bool:
+    """Tell whether an address can be reached from this machine alone."""
+    host, _ = split_address(address)
+    if host == "localhost" or host.startswith("unix:"):
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def _sentences(error: ValidationError) -> list[str]:
+    return [
+        ".".join(map(str, detail["loc"])) + (": " if detail["loc"] else "") + _what(detail["msg"])
+        for detail in error.errors()
+    ]
+
+
+def _what(message: str) -> str:
+    return message.removeprefix("Value error, ")

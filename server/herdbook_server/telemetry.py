@@ -1,0 +1,123 @@
+"""Traces and metrics, by OpenTelemetry; all of it off unless an endpoint is set."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from importlib.metadata import version
+from typing import TYPE_CHECKING
+
+from opentelemetry.metrics import CallbackOptions, Meter, Observation
+from opentelemetry.trace import Tracer
+
+if TYPE_CHECKING:
+    from opentelemetry.sdk.metrics.export import MetricReader
+    from opentelemetry.sdk.trace import TracerProvider
+
+SCOPE = "herdbook_server"
+
+_ENDPOINT_VARIABLES = (
+    "OTEL_EXPORTER_OTLP_ENDPOINT",
+    "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT",
+    "OTEL_EXPORTER_OTLP_METRICS_ENDPOINT",
+)
+
+
+class TelemetryFailed(Exception):
+    """Telemetry that was asked for cannot be had; the sentence says why."""
+
+
+@dataclass(frozen=True, slots=True)
+class Telemetry:
+    """Where spans and figures go."""
+
+    tracer: Tracer
+    meter: Meter
+    close: Callable[[], None]
+    """Sends what is still held back."""
+
+    def gauge(self, name: str, read: Callable[[], int], *, unit: str, description: str) -> None:
+        """Report what `read` returns whenever metrics are collected."""
+
+        def observe(_: CallbackOptions) -> Iterable[Observation]:
+            return [Observation(read())]
+
+        self.meter.create_observable_gauge(
+            name, callbacks=[observe], unit=unit, description=description
+        )
+
+
+def start(
+    otlp_endpoint: str | None, prometheus_address: tuple[str, int] | None
+) -> Telemetry | None:
+    """Start telemetry; None if nobody asked for any.
+
+    Raises:
+        TelemetryFailed: The address for Prometheus cannot be listened at.
+    """
+    exports = otlp_endpoint is not None or any(map(os.environ.get, _ENDPOINT_VARIABLES))
+    if not exports and prometheus_address is None:
+        return None
+    from opentelemetry.sdk.metrics import MeterProvider
+    from opentelemetry.sdk.resources import Resource
+    from opentelemetry.sdk.trace import TracerProvider
+
+    resource = Resource.create({"service.name": "herdbook", "service.version": version("herdbook")})
+    traces = TracerProvider(resource=resource)
+    readers: list[MetricReader] = []
+    if exports:
+        _export_traces(traces, otlp_endpoint)
+        readers.append(_exporting_reader(otlp_endpoint))
+    close_prometheus = _nothing
+    if prometheus_address is not None:
+        reader, close_prometheus = _prometheus_reader(*prometheus_address)
+        readers.append(reader)
+    metrics = MeterProvider(readers, resource=resource)
+
+    def close() -> None:
+        traces.shutdown()
+        metrics.shutdown()
+        close_prometheus()
+
+    return Telemetry(traces.get_tracer(SCOPE), metrics.get_meter(SCOPE), close)
+
+
+def _export_traces(provider: TracerProvider, endpoint: str | None) -> None:
+    from opentelemetry.exporter.otlp.proto.grpc.trace_exporter import OTLPSpanExporter
+    from opentelemetry.sdk.trace.export import BatchSpanProcessor
+
+    provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter(endpoint=endpoint)))
+
+
+def _exporting_reader(endpoint: str | None) -> MetricReader:
+    from opentelemetry.exporter.otlp.proto.grpc.metric_exporter import OTLPMetricExporter
+    from opentelemetry.sdk.metrics.export import PeriodicExportingMetricReader
+
+    return PeriodicExportingMetricReader(OTLPMetricExporter(endpoint=endpoint))
+
+
+def _prometheus_reader(host: str, port: int) -> tuple[MetricReader, Callable[[], None]]:
+    """Serve metrics over HTTP; returns also what ends that."""
+    from opentelemetry.exporter.prometheus import PrometheusMetricReader
+    from prometheus_client import CollectorRegistry, start_http_server
+
+    registry = CollectorRegistry()
+    reader = PrometheusMetricReader(registry=registry)
+    try:
+        server, thread = start_http_server(port, host, registry)
+    except OSError as error:
+        raise TelemetryFailed(
+            f"Metrics cannot be served at {host}:{port}: {error.strerror}."
+        ) from error
+
+    def close() -> None:
+        server.shutdown()
+        server.server_close()
+        thread.join()
+
+    return reader, close
+
+
+def _nothing() -> None:
+    """Close what was never opened."""
