@@ -158,5 +158,5 @@ def _start(error: UnexpectedInput, text: str) -> int | None:
     """Where the parser stopped; None at the end."""
     if isinstance(error, UnexpectedToken) and error.token.type == "$END":
         return None
-    start = error.pos_in_stream
-    return start if start < len(text) else None
+    start: int | None = getattr(error, "pos_in_stream", None)
+    return start if start is not None and start < len(text) else None
