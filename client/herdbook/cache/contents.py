@@ -1,0 +1,141 @@
+"""Which chunk lies where in the files of a version, and whether it does."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import TypeVar
+
+from herdbook.core.values.artifacts import ChunkRef, File
+from herdbook.errors import Cancelled
+
+_WORKERS = min(4, os.cpu_count() or 1)
+_SPAN_CHUNKS = 32
+_BATCH = 1024
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """A stretch of a file that holds, or is to hold, a chunk."""
+
+    path: Path
+    offset: int
+    chunk: ChunkRef
+
+    def read(self) -> bytes | None:
+        """Returns the chunk if its bytes are here; None if the file holds something else."""
+        try:
+            with self.path.open("rb", buffering=0) as file:
+                data = os.pread(file.fileno(), self.chunk.size_bytes, self.offset)
+        except OSError:
+            return None
+        return data if hashlib.sha256(data).digest() == self.chunk.sha256 else None
+
+    def write(self, data: bytes | memoryview) -> None:
+        """Puts the chunk here; the file is there already."""
+        with self.path.open("r+b", buffering=0) as file:
+            view = memoryview(data)
+            while view:
+                view = view[os.pwrite(file.fileno(), view, self.offset + len(data) - len(view)) :]
+
+
+def places(files: Iterable[File], root: Path) -> Iterator[Place]:
+    """Yields where each chunk of `files` lies below `root`."""
+    for file in files:
+        path = root / file.path
+        offset = 0
+        for chunk in file.chunks:
+            yield Place(path, offset, chunk)
+            offset += chunk.size_bytes
+
+
+def damaged_files(
+    files: Iterable[File], root: Path, *, cancelled: Callable[[], bool]
+) -> list[File]:
+    """Hashes `files` below `root` and returns those that are missing or hold something else.
+
+    Raises:
+        Cancelled: `cancelled` said so.
+    """
+    damaged: dict[str, File] = {}
+
+    def check(span: tuple[File, list[Place]]) -> None:
+        file, stretch = span
+        if file.path in damaged:
+            return
+        if cancelled():
+            raise Cancelled("Checking the cache was given up.")
+        if any(place.read() is None for place in stretch):
+            damaged[file.path] = file
+
+    whole = []
+    for file in files:
+        if _size(root / file.path) == file.size_bytes:
+            whole.append(file)
+        else:
+            damaged[file.path] = file
+    _on_threads(check, (span for file in whole for span in _spans(file, root)))
+    return list(damaged.values())
+
+
+def copy_chunks(
+    wanted: Iterable[tuple[Place, Place]], *, cancelled: Callable[[], bool]
+) -> set[Place]:
+    """Copies chunks between local files and returns the places that hold theirs now, verified.
+
+    Args:
+        wanted: Pairs each place to fill with one that may hold its chunk.
+        cancelled: Asked now and then whether to give up.
+
+    Raises:
+        Cancelled: `cancelled` said so.
+    """
+    filled: set[Place] = set()
+
+    def copy(pair: tuple[Place, Place]) -> None:
+        target, source = pair
+        if cancelled():
+            raise Cancelled("Filling the cache was given up.")
+        data = source.read()
+        if data is None:
+            return
+        if source != target:
+            target.write(data)
+        filled.add(target)
+
+    _on_threads(copy, wanted)
+    return filled
+
+
+def _on_threads(act: Callable[[T], None], items: Iterable[T]) -> None:
+    remaining = iter(items)
+    with ThreadPoolExecutor(_WORKERS, thread_name_prefix="herdbook-cache") as threads:
+        # In batches, since every item of a batch costs memory at once.
+        while batch := list(islice(remaining, _BATCH)):
+            for _ in threads.map(act, batch):
+                pass
+
+
+def _spans(file: File, root: Path) -> Iterator[tuple[File, list[Place]]]:
+    stretch: list[Place] = []
+    for place in places([file], root):
+        stretch.append(place)
+        if len(stretch) == _SPAN_CHUNKS:
+            yield file, stretch
+            stretch = []
+    if stretch:
+        yield file, stretch
+
+
+def _size(path: Path) -> int:
+    try:
+        return path.stat().st_size
+    except OSError:
+        return -1

@@ -1,0 +1,125 @@
+"""Makes room: what was used longest ago goes first, never what is in use or served last."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from herdbook.cache.good import GoodRecords
+from herdbook.cache.layout import Layout
+from herdbook.cache.locks import try_lock, wait_for_lock
+
+ABANDONED_SECONDS = 3600.0
+"""Temporary files that are older belong to nobody."""
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """Something that may be evicted."""
+
+    used_at: float
+    size_bytes: int
+
+    name: str
+    """The hex digits of a version's digest; empty for a loose chunk."""
+
+    path: Path
+    """A loose chunk's file; for a version its directory in `versions` or `incoming`."""
+
+
+class Evictor:
+    """Keeps one cache directory within its bound. Thread-safe, and safe among processes."""
+
+    def __init__(self, layout: Layout, good: GoodRecords, *, max_bytes: int) -> None:
+        """Bounds the cache to `max_bytes`, which only what is in use may exceed."""
+        self._layout = layout
+        self._good = good
+        self._max_bytes = max_bytes
+
+    def make_room(self, needed_bytes: int, *, cancelled: Callable[[], bool]) -> None:
+        """Evicts until `needed_bytes` more fit the bound and the disk, or nothing is left to evict.
+
+        Raises:
+            Cancelled: `cancelled` said so.
+        """
+        with wait_for_lock(self._layout.evict_lock, exclusive=True, cancelled=cancelled):
+            entries = sorted(self._entries(), key=lambda entry: entry.used_at)
+            over_bytes = sum(e.size_bytes for e in entries) + needed_bytes - self._max_bytes
+            lacking_bytes = needed_bytes - shutil.disk_usage(self._layout.root).free
+            excess_bytes = max(over_bytes, lacking_bytes)
+            spared = self._good.digest_names()
+            for entry in entries:
+                if excess_bytes <= 0:
+                    return
+                if entry.name not in spared and self._evict(entry):
+                    excess_bytes -= entry.size_bytes
+
+    def size_bytes(self) -> int:
+        """Returns how many bytes lie in the cache."""
+        return sum(entry.size_bytes for entry in self._entries())
+
+    def _entries(self) -> Iterator[Entry]:
+        for parent in (self._layout.versions, self._layout.incoming):
+            for directory in _children(parent):
+                yield Entry(
+                    self._used_at(directory), _tree_bytes(directory), directory.name, directory
+                )
+        for shelf in _children(self._layout.chunks):
+            for path in _children(shelf):
+                with contextlib.suppress(FileNotFoundError):
+                    found = path.stat()
+                    yield Entry(found.st_mtime, found.st_size, "", path)
+
+    def _used_at(self, directory: Path) -> float:
+        for path in (self._layout.use_lock(directory.name), directory):
+            with contextlib.suppress(FileNotFoundError):
+                return path.stat().st_mtime
+        return 0.0
+
+    def _evict(self, entry: Entry) -> bool:
+        if not entry.name:
+            entry.path.unlink(missing_ok=True)
+            return True
+        lock = try_lock(self._layout.use_lock(entry.name), exclusive=True)
+        if lock is None:
+            return False
+        with lock:
+            _remove_version(entry.path)
+            self._layout.fetch_lock(entry.name).unlink(missing_ok=True)
+            self._layout.use_lock(entry.name).unlink(missing_ok=True)
+        return True
+
+
+def _remove_version(directory: Path) -> None:
+    # Without its manifest it is no version any more, however far the rest gets.
+    (directory / "manifest").unlink(missing_ok=True)
+    shutil.rmtree(directory, ignore_errors=True)
+
+
+def remove_abandoned(directory: Path) -> None:
+    """Deletes temporary files that a killed process left in a directory."""
+    for path in _children(directory):
+        with contextlib.suppress(FileNotFoundError):
+            if path.name.startswith(".") and time.time() - path.stat().st_mtime > ABANDONED_SECONDS:
+                path.unlink()
+
+
+def _children(directory: Path) -> list[Path]:
+    try:
+        return sorted(directory.iterdir())
+    except (FileNotFoundError, NotADirectoryError):
+        return []
+
+
+def _tree_bytes(directory: Path) -> int:
+    total_bytes = 0
+    for parent, _, names in os.walk(directory):
+        for name in names:
+            with contextlib.suppress(FileNotFoundError):
+                total_bytes += (Path(parent) / name).lstat().st_blocks * 512
+    return total_bytes

@@ -1,0 +1,90 @@
+"""Locks between the processes of a host; a lock of a process that dies vanishes with it."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from herdbook.cache.errors import CacheUnavailable
+from herdbook.errors import Cancelled
+
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None  # type: ignore[assignment]
+
+_POLL_SECONDS = 0.05
+
+
+class FileLock:
+    """A held lock on a file; release it once, or use it in a `with` statement."""
+
+    __slots__ = ("_descriptor",)
+
+    def __init__(self, descriptor: int) -> None:
+        """Takes over a descriptor that is locked."""
+        self._descriptor = descriptor
+
+    def release(self) -> None:
+        """Lets go; again does nothing."""
+        descriptor, self._descriptor = self._descriptor, -1
+        if descriptor >= 0:
+            os.close(descriptor)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.release()
+
+
+def try_lock(path: Path, *, exclusive: bool) -> FileLock | None:
+    """Locks the file at `path`, made if need be; returns None if somebody holds it otherwise.
+
+    Raises:
+        CacheUnavailable: This system has no such locks.
+    """
+    if fcntl is None:
+        raise CacheUnavailable(
+            "The cache needs file locks, which this operating system does not have."
+        )
+    how = (fcntl.LOCK_EX if exclusive else fcntl.LOCK_SH) | fcntl.LOCK_NB
+    while True:
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+        try:
+            fcntl.flock(descriptor, how)
+            deleted = os.fstat(descriptor).st_nlink == 0
+        except BlockingIOError:
+            os.close(descriptor)
+            return None
+        except BaseException:
+            os.close(descriptor)
+            raise
+        if not deleted:
+            return FileLock(descriptor)
+        # Whoever deleted the file held it; another file is the lock now.
+        os.close(descriptor)
+
+
+def wait_for_lock(path: Path, *, exclusive: bool, cancelled: Callable[[], bool]) -> FileLock:
+    """Locks the file at `path`, waiting for those who hold it.
+
+    Raises:
+        Cancelled: `cancelled` said so.
+    """
+    while True:
+        if cancelled():
+            raise Cancelled("Waiting for the cache was given up.")
+        lock = try_lock(path, exclusive=exclusive)
+        if lock is not None:
+            return lock
+        time.sleep(_POLL_SECONDS)

@@ -1,0 +1,58 @@
+"""Manifests as files: the very bytes whose SHA-256 is the version's digest, so they prove it."""
+
+from __future__ import annotations
+
+import hashlib
+import struct
+from pathlib import Path
+
+from herdbook.cache.layout import PREFIX
+from herdbook.core.values.artifacts import ChunkRef, File, Manifest
+
+_HEADER = b"herdbook-manifest-v1\n"
+_COUNT = struct.Struct(">I")
+_CHUNK = struct.Struct(">32sI")
+
+
+def encode(manifest: Manifest) -> bytes:
+    """Returns the bytes that the digest of a manifest is made of; its files are sorted."""
+    parts = [_HEADER]
+    for file in manifest.files:
+        path = file.path.encode()
+        parts += [_COUNT.pack(len(path)), path, _COUNT.pack(len(file.chunks))]
+        parts += [_CHUNK.pack(chunk.sha256, chunk.size_bytes) for chunk in file.chunks]
+    return b"".join(parts)
+
+
+def digest_of(encoded: bytes) -> str:
+    """Returns the digest of an encoded manifest."""
+    return PREFIX + hashlib.sha256(encoded).hexdigest()
+
+
+def read_manifest(path: Path, digest: str) -> Manifest | None:
+    """Returns the manifest in the file at `path`; None if none with this digest is there."""
+    try:
+        encoded = path.read_bytes()
+    except FileNotFoundError:
+        return None
+    if digest_of(encoded) != digest:
+        return None
+    return _decode(memoryview(encoded)[len(_HEADER) :])
+
+
+def _decode(encoded: memoryview) -> Manifest:
+    files = []
+    at = 0
+    while at < len(encoded):
+        (length,) = _COUNT.unpack_from(encoded, at)
+        at += _COUNT.size
+        path = str(encoded[at : at + length], "utf-8")
+        at += length
+        (count,) = _COUNT.unpack_from(encoded, at)
+        at += _COUNT.size
+        end = at + count * _CHUNK.size
+        files.append(
+            File(path, tuple(ChunkRef(*each) for each in _CHUNK.iter_unpack(encoded[at:end])))
+        )
+        at = end
+    return Manifest(tuple(files))

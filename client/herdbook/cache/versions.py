@@ -1,0 +1,235 @@
+"""Whole versions: fetched once for all processes of a host, verified at every use, repaired."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import TracebackType
+from typing import Protocol, Self, TypeAlias
+
+from herdbook.cache.contents import Place, copy_chunks, damaged_files, places
+from herdbook.cache.errors import explained
+from herdbook.cache.eviction import Evictor
+from herdbook.cache.index import find_chunks
+from herdbook.cache.layout import Layout, digest_hex, sync_directory, touch, write_atomically
+from herdbook.cache.locks import FileLock, wait_for_lock
+from herdbook.cache.manifests import digest_of, encode, read_manifest
+from herdbook.core.manifests import manifest_of
+from herdbook.core.values.artifacts import ChunkRef, File, Manifest
+from herdbook.errors import ChecksumMismatch
+
+TakeChunk: TypeAlias = Callable[[ChunkRef, bytes | memoryview], None]
+"""Takes a chunk, hashed and valid during the call; called by several threads at once."""
+
+
+class VersionSource(Protocol):
+    """Where a version comes from if the cache does not hold all of it."""
+
+    def manifest(self) -> Manifest:
+        """Returns the version's manifest."""
+
+    def download(self, chunks: Sequence[ChunkRef], take: TakeChunk) -> None:
+        """Gives each of the chunks to `take`, once and verified; raises if it cannot."""
+
+
+@dataclass(frozen=True, slots=True)
+class CachedVersion:
+    """A version in the cache that is in use: nobody deletes it until it is released.
+
+    Use it in a `with` statement, or call `release`.
+    """
+
+    path: Path
+    """The directory with the version's files, all verified; they are read-only and shared."""
+
+    digest: str
+    """The version's digest."""
+
+    downloaded_bytes: int
+    """How much had to be downloaded for it."""
+
+    _lock: FileLock = field(repr=False, compare=False)
+
+    def release(self) -> None:
+        """Lets go of it; again does nothing."""
+        self._lock.release()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.release()
+
+
+class VersionStore:
+    """The whole versions of one cache directory. Thread-safe, and safe among processes."""
+
+    def __init__(self, layout: Layout, evictor: Evictor) -> None:
+        """Uses the directories of `layout`, and `evictor` to make room."""
+        self._layout = layout
+        self._evictor = evictor
+
+    def acquire(
+        self, digest: str, source: VersionSource, *, cancelled: Callable[[], bool]
+    ) -> CachedVersion:
+        """Returns the version with this digest, verified; takes from `source` what is not here.
+
+        If another process is fetching it, this waits and shares the outcome.
+
+        Raises:
+            Cancelled: `cancelled` said so; what has arrived is kept for the next time.
+            ChecksumMismatch: `source` gave a manifest that does not have this digest.
+            LocalDiskFull: There is no space left.
+            CacheUnavailable: The directory cannot be used.
+        """
+        name = digest_hex(digest)
+        with explained(self._layout.root):
+            self._layout.prepare()
+            use = wait_for_lock(self._layout.use_lock(name), exclusive=False, cancelled=cancelled)
+            try:
+                fetch = _Fetch(self._layout, self._evictor, digest, cancelled)
+                downloaded_bytes = fetch.ensure(source)
+                touch(self._layout.use_lock(name))
+            except BaseException:
+                use.release()
+                raise
+            return CachedVersion(fetch.place / "files", digest, downloaded_bytes, use)
+
+
+class _Fetch:
+    """One attempt to have a version whole, while its use lock is held."""
+
+    def __init__(
+        self, layout: Layout, evictor: Evictor, digest: str, cancelled: Callable[[], bool]
+    ) -> None:
+        self._layout = layout
+        self._evictor = evictor
+        self._digest = digest
+        self._cancelled = cancelled
+        self._name = digest_hex(digest)
+        self._incoming = layout.incoming / self._name
+        self.place = layout.versions / self._name
+
+    def ensure(self, source: VersionSource) -> int:
+        """Makes the version whole and returns how many bytes were downloaded."""
+        if self._is_sound():
+            return 0
+        lock = self._layout.fetch_lock(self._name)
+        with wait_for_lock(lock, exclusive=True, cancelled=self._cancelled):
+            manifest = self._manifest(source)
+            files = self._missing(manifest)
+            if not files:
+                return 0
+            return self._fetch(manifest, files, source)
+
+    def _is_sound(self) -> bool:
+        manifest = read_manifest(self.place / "manifest", self._digest)
+        return manifest is not None and not self._missing(manifest)
+
+    def _manifest(self, source: VersionSource) -> Manifest:
+        for directory in (self.place, self._incoming):
+            manifest = read_manifest(directory / "manifest", self._digest)
+            if manifest is not None:
+                return manifest
+        manifest = manifest_of(source.manifest().files)
+        if digest_of(encode(manifest)) != self._digest:
+            raise ChecksumMismatch(f"The manifest that came for {self._digest} has another digest.")
+        return manifest
+
+    def _missing(self, manifest: Manifest) -> list[File]:
+        if not (self.place / "manifest").exists():
+            return list(manifest.files)
+        return damaged_files(manifest.files, self.place / "files", cancelled=self._cancelled)
+
+    def _fetch(self, manifest: Manifest, files: list[File], source: VersionSource) -> int:
+        self._evictor.make_room(sum(file.size_bytes for file in files), cancelled=self._cancelled)
+        resumed = self._incoming.exists()
+        root = self._incoming / "files"
+        _lay_out(files, root)
+        write_atomically(self._incoming / "manifest", encode(manifest))
+        downloaded_bytes = self._fill(list(places(files, root)), source, resumed=resumed)
+        _seal(files, root)
+        self._put_in_place(files)
+        return downloaded_bytes
+
+    def _fill(self, targets: list[Place], source: VersionSource, *, resumed: bool) -> int:
+        filled: set[Place] = set()
+        if resumed:
+            own = ((target, target) for target in targets)
+            filled |= copy_chunks(own, cancelled=self._cancelled)
+        filled |= self._copy_from_cache([t for t in targets if t not in filled])
+        return _download([t for t in targets if t not in filled], source)
+
+    def _copy_from_cache(self, targets: list[Place]) -> set[Place]:
+        known = find_chunks(self._layout, {target.chunk for target in targets})
+        pairs = ((t, known[t.chunk]) for t in targets if t.chunk in known)
+        return copy_chunks(pairs, cancelled=self._cancelled)
+
+    def _put_in_place(self, files: Iterable[File]) -> None:
+        if not (self.place / "manifest").exists():
+            _remove_remains(self.place)
+            self._incoming.rename(self.place)
+            sync_directory(self._layout.versions)
+            return
+        # Others may be using the version: they keep the files they have opened.
+        for file in files:
+            path = self.place / "files" / file.path
+            path.parent.mkdir(parents=True, exist_ok=True)
+            (self._incoming / "files" / file.path).replace(path)
+            sync_directory(path.parent)
+        _remove_remains(self._incoming)
+
+
+def _lay_out(files: Iterable[File], root: Path) -> None:
+    root.mkdir(parents=True, exist_ok=True)
+    for file in files:
+        path = root / file.path
+        path.parent.mkdir(parents=True, exist_ok=True)
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o644)
+        try:
+            os.ftruncate(descriptor, file.size_bytes)
+        finally:
+            os.close(descriptor)
+
+
+def _download(targets: list[Place], source: VersionSource) -> int:
+    wanted: dict[ChunkRef, list[Place]] = {}
+    for target in targets:
+        wanted.setdefault(target.chunk, []).append(target)
+
+    def take(chunk: ChunkRef, data: bytes | memoryview) -> None:
+        for target in wanted[chunk]:
+            target.write(data)
+
+    if wanted:
+        source.download(list(wanted), take)
+    return sum(chunk.size_bytes for chunk in wanted)
+
+
+def _seal(files: Iterable[File], root: Path) -> None:
+    """Makes what was written durable, and read-only since others share it."""
+    directories = {root, root.parent}
+    for file in files:
+        path = root / file.path
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            os.fsync(descriptor)
+            os.fchmod(descriptor, 0o444)
+        finally:
+            os.close(descriptor)
+        directories.update(p for p in path.parents if p.is_relative_to(root))
+    for directory in directories:
+        sync_directory(directory)
+
+
+def _remove_remains(directory: Path) -> None:
+    if directory.exists():
+        shutil.rmtree(directory)
