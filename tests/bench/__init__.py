@@ -1,0 +1,1 @@
+"""Benchmarks: each figure is set against a baseline that the same run measures."""

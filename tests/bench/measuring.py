@@ -1,0 +1,125 @@
+"""What is measured, and the arithmetic on it."""
+
+from __future__ import annotations
+
+import math
+import statistics
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+
+@dataclass(frozen=True, slots=True)
+class Spread:
+    """Figures of one thing: the middle, and how far they lie from it."""
+
+    median: float
+    deviation: float
+    """Median absolute deviation."""
+    count: int
+
+    @classmethod
+    def of(cls, samples: Sequence[float]) -> Spread:
+        """Summarise samples.
+
+        Raises:
+            statistics.StatisticsError: there are none.
+        """
+        median = statistics.median(samples)
+        deviation = statistics.median(abs(sample - median) for sample in samples)
+        return cls(median, deviation, len(samples))
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """A subject and its baseline, measured in turns: the samples of one index are neighbours."""
+
+    name: str
+    unit: str
+    subject: tuple[float, ...]
+    baseline: tuple[float, ...]
+    baseline_name: str
+    better: Literal["higher", "lower"]
+    aim: float | None = None
+    """The ratio to reach."""
+
+    @property
+    def ratio(self) -> Spread:
+        """Subject over baseline, neighbour by neighbour: what slows both down cancels out."""
+        pairs = zip(self.subject, self.baseline, strict=True)
+        return Spread.of([subject / baseline for subject, baseline in pairs])
+
+
+@dataclass(frozen=True, slots=True)
+class Fact:
+    """A figure that no baseline belongs to."""
+
+    name: str
+    value: float
+    unit: str
+
+
+@dataclass(frozen=True, slots=True)
+class Note:
+    """A sentence to read the figures by."""
+
+    text: str
+
+
+Row = Comparison | Fact | Note
+
+
+def percentile(samples: Sequence[float], percent: float) -> float:
+    """Return the smallest sample that at least `percent` per cent of all samples do not exceed."""
+    if not samples:
+        raise ValueError("no samples")
+    rank = math.ceil(percent / 100 * len(samples))
+    return sorted(samples)[max(rank, 1) - 1]
+
+
+@dataclass(frozen=True, slots=True)
+class Turns:
+    """Samples of a subject and of a baseline that were taken in turns."""
+
+    subject: tuple[float, ...]
+    baseline: tuple[float, ...]
+
+    def compare(
+        self,
+        name: str,
+        *,
+        baseline: str,
+        unit: str,
+        better: Literal["higher", "lower"],
+        aim: float | None = None,
+    ) -> Comparison:
+        """Name what was measured."""
+        return Comparison(name, unit, self.subject, self.baseline, baseline, better, aim)
+
+
+def take_turns(
+    *,
+    baseline: Callable[[], float],
+    subject: Callable[[], float],
+    rounds: int,
+    warm_up: bool = True,
+) -> Turns:
+    """Measure baseline, subject, baseline, subject …; to warm up, one unrecorded turn of each."""
+    if warm_up:
+        baseline()
+        subject()
+    pairs = [(baseline(), subject()) for _ in range(rounds)]
+    return Turns(tuple(pair[1] for pair in pairs), tuple(pair[0] for pair in pairs))
+
+
+async def take_async_turns(
+    *,
+    baseline: Callable[[], Awaitable[float]],
+    subject: Callable[[], Awaitable[float]],
+    rounds: int,
+) -> Turns:
+    """Do as `take_turns`, with coroutines."""
+    await baseline()
+    await subject()
+    pairs = [(await baseline(), await subject()) for _ in range(rounds)]
+    return Turns(tuple(pair[1] for pair in pairs), tuple(pair[0] for pair in pairs))
