@@ -1,7 +1,7 @@
 """What can go wrong, as one tree that the server and the client share.
 
-The class of an error is its reason in camel case: the server's `VERSION_NOT_FOUND` is raised as `VersionNotFound`. Each lies
-under a class for its status, and all under `HerdbookError`.
+The class of an error is its reason in camel case: the server's `VERSION_NOT_FOUND` is raised as
+`VersionNotFound`. Each lies under a class for its status, and all under `HerdbookError`.
 """
 
 from __future__ import annotations
@@ -75,7 +75,11 @@ class HerdbookError(Exception):
 
     def __str__(self) -> str:
         """The sentence, and the fields to blame if it does not name them."""
-        blamed = [f"{v.subject}: {v.description}" for v in self.details.violations if v.description not in self.message]
+        blamed = [
+            f"{v.subject}: {v.description}"
+            for v in self.details.violations
+            if v.description not in self.message
+        ]
         return " ".join([self.message, *(f"({text})" for text in blamed[:10])])
 
 

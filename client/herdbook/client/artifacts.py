@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
@@ -20,7 +21,6 @@ from herdbook.core.values import (
 )
 from herdbook.provenance import described
 from herdbook.transfer import Transfers
-from herdbook.transfer.reading import RemoteFile
 from herdbook.transport.caller import Caller
 
 
@@ -113,6 +113,7 @@ class ArtifactCalls:
             reason=reason,
             progress=progress,
         )
+
     def pull(
         self,
         reference: str,
@@ -146,7 +147,7 @@ class ArtifactCalls:
             reference, Path(destination), overwrite=overwrite, progress=progress
         )
 
-    def open_file(self, reference: str, path: str) -> RemoteFile:
+    def open_file(self, reference: str, path: str) -> io.BufferedReader:
         """Opens one file of a version for reading; seekable, and read ahead as it is consumed.
 
         Every chunk is verified before a byte of it is returned. The version is resolved once.
@@ -181,4 +182,6 @@ class ArtifactCalls:
             apply: Delete what is found; otherwise only report it.
             grace_seconds: Spare what was touched more recently; None for the server's setting.
         """
-        return self._caller.call(operations.collect_garbage(apply=apply, grace_seconds=grace_seconds))
+        return self._caller.call(
+            operations.collect_garbage(apply=apply, grace_seconds=grace_seconds)
+        )

@@ -35,7 +35,7 @@ class FleetCalls:
 
         Goes on for ever, through breaks and restarts of the server, until the iterator or the
         client is closed. States of one reference come with growing revisions; intermediate ones may
-        be skipped, the latest always comes. A reference that names nothing is a state, not an error.
+        be skipped, the latest always comes. A reference that names nothing is a state, no error.
 
         Args:
             references: What to watch; 1,000 at most together with prefixes.

@@ -125,7 +125,7 @@ class VersionCalls:
         show_deleted: bool = False,
         page_size: int = 0,
     ) -> Iterator[Version]:
-        """Finds versions, page by page as they are consumed; none is skipped while others are added.
+        """Finds versions, page by page as they are consumed; none is lost while others are added.
 
         Args:
             model: Of which model; None for all.
@@ -227,9 +227,7 @@ class VersionCalls:
             VersionNotFound: It does not exist.
         """
         return self._caller.call(
-            operations.set_stage(
-                reference, stage, archive_existing=archive_existing, reason=reason
-            )
+            operations.set_stage(reference, stage, archive_existing=archive_existing, reason=reason)
         )
 
     def resolve(self, reference: str) -> Resolution:

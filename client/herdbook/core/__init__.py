@@ -1,3 +1,3 @@
-"""The pure core: no I/O, no grpc, no clock of its own. Both clients and the live model are driven by it."""
+"""The pure core, which drives both clients and the live model: no I/O, no grpc, no clock."""
 
 from __future__ import annotations

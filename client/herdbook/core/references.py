@@ -77,8 +77,9 @@ def check_name(name: str) -> str:
     """
     if len(name) > MAX_NAME_CHARACTERS or not _NAME.fullmatch(name):
         raise NameInvalid(
-            f"{name[:MAX_NAME_CHARACTERS]!r} is no model name: 1 to 4 segments joined by '/', each of letters, digits, "
-            f"'.', '_' and '-' and starting with a letter or digit, {MAX_NAME_CHARACTERS} characters at most."
+            f"{name[:MAX_NAME_CHARACTERS]!r} is no model name: 1 to 4 segments joined by '/', each "
+            "of letters, digits, '.', '_' and '-' and starting with a letter or digit, "
+            f"{MAX_NAME_CHARACTERS} characters at most."
         )
     return name
 
@@ -91,8 +92,8 @@ def check_alias(alias: str) -> str:
     """
     if len(alias) > MAX_ALIAS_CHARACTERS or not _ALIAS.fullmatch(alias):
         raise AliasInvalid(
-            f"{alias[:MAX_ALIAS_CHARACTERS]!r} is no alias: letters, digits, '_' and '-', starting with a letter or '_', "
-            f"{MAX_ALIAS_CHARACTERS} characters at most."
+            f"{alias[:MAX_ALIAS_CHARACTERS]!r} is no alias: letters, digits, '_' and '-', starting "
+            f"with a letter or '_', {MAX_ALIAS_CHARACTERS} characters at most."
         )
     if _RESERVED_ALIAS.fullmatch(alias):
         raise AliasInvalid(f"{alias!r} cannot be an alias: it reads like a version.")
@@ -113,7 +114,10 @@ def check_label(label: str) -> str:
 
 
 def parse_reference(text: str) -> Reference:
-    """Parses `team/task@champion`, `team/task:7`, `team/task:2.1.0`, `team/task` and MLflow's `models:/` forms.
+    """Parses a reference, in the native forms or in MLflow's.
+
+    `team/task@champion`, `team/task:7`, `team/task:2.1.0` and `team/task`; `models:/name/7`,
+    `models:/name@alias`, `models:/name/Production` and `models:/name/latest`.
 
     Raises:
         ReferenceInvalid: It is none of these.
@@ -124,6 +128,11 @@ def parse_reference(text: str) -> Reference:
         )
     except (NameInvalid, AliasInvalid, LabelInvalid) as error:
         raise ReferenceInvalid(f"{text[:500]!r} is no reference: {error}") from None
+
+
+def names_a_model(target: str) -> bool:
+    """Whether a target is a bare model name, and not a reference to one of its versions."""
+    return "@" not in target and ":" not in target
 
 
 def _parse_native(text: str) -> Reference:

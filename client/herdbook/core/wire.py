@@ -11,6 +11,7 @@ from google.protobuf.duration_pb2 import Duration
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from herdbook.core import values
+from herdbook.errors import FieldInvalid
 from herdbook.v1 import (
     alias_pb2,
     event_pb2,
@@ -39,9 +40,9 @@ _REPLICA_STATES: Final = {
 _REPLICA_STATES_TO_WIRE: Final = {state: number for number, state in _REPLICA_STATES.items()}
 
 _EVENT_KINDS: Final = {
-    number: values.EventKind(name.removeprefix("EVENT_KIND_").lower())
-    for name, number in event_pb2.EventKind.items()
-    if name.removeprefix("EVENT_KIND_").lower() in values.EventKind
+    event_pb2.EventKind.Value(f"EVENT_KIND_{kind.name}"): kind
+    for kind in values.EventKind
+    if kind is not values.EventKind.UNKNOWN
 }
 
 
@@ -82,12 +83,12 @@ def model(message: model_pb2.Model) -> values.Model:
     )
 
 
-def stage(number: version_pb2.Stage) -> values.Stage:
+def stage(number: version_pb2.Stage.ValueType) -> values.Stage:
     """Reads a stage; one that is not known counts as none."""
     return _STAGES.get(number, values.Stage.NONE)
 
 
-def stage_to_wire(value: values.Stage) -> version_pb2.Stage:
+def stage_to_wire(value: values.Stage) -> version_pb2.Stage.ValueType:
     """Writes a stage."""
     return _STAGES_TO_WIRE[value]
 
@@ -151,7 +152,11 @@ def _json(message: struct_pb2.Value) -> values.Json:
 
 
 def _json_to_wire(value: values.Json) -> struct_pb2.Value:
-    return json_format.ParseDict(value, struct_pb2.Value())
+    try:
+        # What the stubs call a dict is whatever the message's JSON form is.
+        return json_format.ParseDict(cast("dict[str, object]", value), struct_pb2.Value())
+    except json_format.ParseError as error:
+        raise FieldInvalid(f"The input example is not JSON: {error}") from None
 
 
 def signature(message: version_pb2.Signature) -> values.Signature:

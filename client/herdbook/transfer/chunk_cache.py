@@ -6,13 +6,14 @@ from typing import Protocol
 
 
 class ChunkCache(Protocol):
-    """Keeps chunks of earlier transfers. Every method may be called by several threads at once."""
+    """Keeps chunks of earlier transfers; may be used by several threads."""
 
     def get(self, digest: bytes) -> bytes | None:
         """Returns the chunk with this SHA-256 (32 bytes), or None.
 
-        The engine hashes what it gets and fetches the chunk if the bytes are wrong, so a damaged cache heals.
+        The engine hashes what it gets and fetches the chunk if the bytes are wrong, so a damaged
+        cache heals.
         """
 
     def put(self, digest: bytes, data: bytes) -> None:
-        """Takes a chunk whose bytes have been verified; may drop it. Raises nothing for a full disk."""
+        """Takes a chunk whose bytes have been verified; may drop it, as when the disk is full."""

@@ -1,3 +1,3 @@
-"""Each call of the API, described once: which rpc, which request, how to read the answer, whether a retry is safe."""
+"""Each call of the API, described once: rpc, request, reading the answer, safety of a retry."""
 
 from __future__ import annotations

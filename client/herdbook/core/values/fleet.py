@@ -80,7 +80,7 @@ class ReplicaReport:
     state: ReplicaState
 
     version: int | None = None
-    """The version that the state is about: the candidate, or the one served; None while watching."""
+    """The version that the state is about: the candidate, or the one served; None if neither."""
 
     serving_version: int | None = None
     """The version that answers requests now; None if none does."""

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TypeAlias, Union
+from typing import TypeAlias
 
-Json: TypeAlias = Union[None, bool, int, float, str, Sequence["Json"], Mapping[str, "Json"]]
+Json: TypeAlias = "bool | int | float | str | Sequence[Json] | Mapping[str, Json] | None"
 """What JSON can say."""
 
 
@@ -18,7 +18,7 @@ class TensorSpec:
     """Its name; may be empty if there is one only."""
 
     dtype: str
-    """Element type in numpy's names: `float32`, `int64`, `str`, `bool`, `datetime64[ns]`, `object` …"""
+    """Element type in numpy's names: `float32`, `str`, `bool`, `datetime64[ns]`, `object` …"""
 
     shape: tuple[int, ...] = ()
     """Dimensions, -1 for any size; empty for a scalar."""
@@ -122,7 +122,7 @@ class Capture:
     """The user who runs the process."""
 
     @classmethod
-    def switched(cls, capture: Capture | bool) -> Capture:
+    def switched(cls, capture: Capture | bool) -> Capture:  # noqa: FBT001  # as `push` takes it
         """Returns `capture`, with True and False standing for all and nothing."""
         if isinstance(capture, Capture):
             return capture

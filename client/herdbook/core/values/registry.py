@@ -103,7 +103,7 @@ class Version:
     """What it was made with; its packages are left out in lists."""
 
     digest: str | None = None
-    """The digest of its manifest: `sha256:` and 64 lower-case hex digits; None for a version by reference."""
+    """The digest of its manifest, `sha256:` and 64 hex digits; None for a version by reference."""
 
     size_bytes: int = 0
     """Bytes of all files."""
@@ -166,7 +166,10 @@ class Alias:
     """The registry revision of its last move."""
 
     previous_version: int | None = field(default=None, compare=False)
-    """The version it pointed at before, None if it did not exist; only on answers of `set_alias` and `rollback_alias`."""
+    """The version it pointed at before this change, None if it did not exist.
+
+    Told by `set_alias` and `rollback_alias` alone.
+    """
 
 
 @dataclass(frozen=True, slots=True)
@@ -232,7 +235,7 @@ class Event:
     model: str
 
     version: int | None
-    """The version's number; for aliases, the version after the move. None if it is not about one."""
+    """The version's number; for aliases, that after the move. None if it is not about one."""
 
     alias: str | None
     """The alias; None if it is not about one."""

@@ -1,0 +1,53 @@
+"""Reads files of versions in an event loop."""
+
+from __future__ import annotations
+
+import io
+from types import TracebackType
+from typing import Self
+
+from herdbook.aio.threads import in_thread
+
+
+class AsyncRemoteFile:
+    """One file of a version; like a binary file, but its methods are awaited."""
+
+    def __init__(self, file: io.BufferedReader) -> None:
+        self._file = file
+
+    @property
+    def name(self) -> str:
+        """The file's path below the version's root."""
+        return str(self._file.name)
+
+    @property
+    def closed(self) -> bool:
+        """Whether the file is closed."""
+        return self._file.closed
+
+    async def read(self, size_bytes: int = -1) -> bytes:
+        """Reads so many bytes, or as many as there are; a negative number reads to the end."""
+        return await in_thread(lambda _: self._file.read(size_bytes))
+
+    async def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        """Moves the position and returns it."""
+        return await in_thread(lambda _: self._file.seek(offset, whence))
+
+    def tell(self) -> int:
+        """Returns the position of the next byte."""
+        return self._file.tell()
+
+    async def close(self) -> None:
+        """Lets go of what is held; may be called again."""
+        self._file.close()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self,
+        exception_type: type[BaseException] | None,
+        exception: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        await self.close()

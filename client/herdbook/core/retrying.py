@@ -1,0 +1,43 @@
+"""When to try again, and how long to wait before: a schedule without a clock."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from herdbook.errors import Draining, HerdbookError, Unavailable
+
+
+@dataclass(frozen=True, slots=True)
+class Backoff:
+    """Waits that grow and are spread, so that clients of one server do not come back together."""
+
+    first_seconds: float = 0.1
+    longest_seconds: float = 5.0
+
+    attempts: int = 7
+    """How often in a row something may fail before it is given up."""
+
+    def delay_seconds(self, failures: int, *, jitter: float) -> float:
+        """Returns the wait after so many failures in a row.
+
+        Args:
+            failures: 1 after the first.
+            jitter: A random number from 0 to 1.
+        """
+        # The exponent is bounded: a float overflows where a watch has failed for days.
+        longest = min(self.longest_seconds, self.first_seconds * 2.0 ** min(failures - 1, 32))
+        return longest * (0.5 + 0.5 * jitter)
+
+    def delay_before_repeating(
+        self, error: HerdbookError, failures: int, *, repeatable: bool, jitter: float
+    ) -> float | None:
+        """Returns the wait before a call is made again, or None if it must not be.
+
+        A call that is not repeatable is made again only if the server refused it unread.
+        """
+        if not isinstance(error, Unavailable) or failures >= self.attempts:
+            return None
+        if not repeatable and not isinstance(error, Draining):
+            return None
+        delay = self.delay_seconds(failures, jitter=jitter)
+        return max(delay, error.details.retry_after_seconds or 0.0)

@@ -1,0 +1,138 @@
+"""Directories that appear whole or not at all."""
+
+from __future__ import annotations
+
+import errno
+import os
+import secrets
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Final
+
+from herdbook.core.planning import Place
+from herdbook.core.values import Manifest
+from herdbook.errors import DestinationExists, LocalDiskFull
+
+_FULL: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
+
+
+@contextmanager
+def disk_failures(path: Path) -> Iterator[None]:
+    """Turns a full disk into an error of the tree.
+
+    Raises:
+        LocalDiskFull: There is no space left.
+    """
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in _FULL:
+            raise
+        raise LocalDiskFull(f"There is no space left for {path}.") from error
+
+
+class StagedDirectory:
+    """A directory beside its destination, which takes the destination's place when complete."""
+
+    def __init__(self, destination: Path, manifest: Manifest) -> None:
+        """Makes the directory with all files, at their full size and without contents.
+
+        Raises:
+            LocalDiskFull: There is too little space for the files.
+        """
+        self._destination = destination
+        self._manifest = manifest
+        destination.parent.mkdir(parents=True, exist_ok=True)
+        _check_space(destination.parent, manifest.size_bytes)
+        name = f".{destination.name[:200]}.{secrets.token_hex(8)}.partial"
+        self._directory = destination.parent / name
+        self._directory.mkdir()
+        self._paths = [self._directory.joinpath(*f.path.split("/")) for f in manifest.files]
+        try:
+            self._create_files()
+        except BaseException:
+            self.discard()
+            raise
+
+    def _create_files(self) -> None:
+        for path, file in zip(self._paths, self._manifest.files, strict=True):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with path.open("xb") as created:
+                created.truncate(file.size_bytes)
+
+    def write(self, places: list[tuple[Place, bytes | memoryview]]) -> None:
+        """Writes chunks to their places; may be called by several threads."""
+        for place, data in places:
+            with disk_failures(self._destination):
+                _write(self._paths[place.file], data, place.offset)
+
+    def publish(self, *, overwrite: bool) -> None:
+        """Makes everything durable, then puts the directory in its place, atomically if free.
+
+        Raises:
+            DestinationExists: Something has come there meanwhile.
+        """
+        with disk_failures(self._destination):
+            for path in self._paths:
+                sync(path)
+            for directory in sorted({self._directory, *_directories(self._paths, self._directory)}):
+                sync(directory)
+        self._move(overwrite=overwrite)
+        sync(self._destination.parent)
+
+    def _move(self, *, overwrite: bool) -> None:
+        old = self._directory.with_suffix(".old")
+        if overwrite and self._destination.exists():
+            self._destination.rename(old)
+        try:
+            self._directory.rename(self._destination)
+        except OSError as error:
+            if old.exists():
+                old.rename(self._destination)
+            if error.errno not in (errno.ENOTEMPTY, errno.EEXIST, errno.ENOTDIR):
+                raise
+            raise DestinationExists(f"{self._destination} holds something else.") from error
+        shutil.rmtree(old, ignore_errors=True)
+
+    def discard(self) -> None:
+        """Removes what was written, if it has not been published."""
+        with suppress(FileNotFoundError):
+            shutil.rmtree(self._directory)
+
+
+def _directories(paths: list[Path], root: Path) -> Iterator[Path]:
+    for path in paths:
+        for parent in path.parents:
+            if parent == root:
+                break
+            yield parent
+
+
+def _write(path: Path, data: bytes | memoryview, offset: int) -> None:
+    descriptor = os.open(path, os.O_WRONLY)
+    try:
+        view = memoryview(data)
+        while view:
+            written = os.pwrite(descriptor, view, offset)
+            view, offset = view[written:], offset + written
+    finally:
+        os.close(descriptor)
+
+
+def sync(path: Path) -> None:
+    """Makes a file, or the names in a directory, durable."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _check_space(directory: Path, size_bytes: int) -> None:
+    free_bytes = shutil.disk_usage(directory).free
+    if size_bytes > free_bytes:
+        raise LocalDiskFull(
+            f"{directory} has {free_bytes:,} bytes left, and {size_bytes:,} are to be written."
+        )

@@ -1,0 +1,113 @@
+"""Fetches chunks of one version: from the local cache, else from the server; verifies each."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterator
+from typing import Final, TypeAlias
+
+from herdbook.core.chunk_messages import decode_download
+from herdbook.core.operations.artifacts import DOWNLOAD_CHUNKS
+from herdbook.core.values import ChunkRef
+from herdbook.errors import ChecksumMismatch, ConnectionLost, HerdbookError, ResponseInvalid
+from herdbook.transfer.cancellation import CancelToken
+from herdbook.transfer.chunk_cache import ChunkCache
+from herdbook.transfer.persistence import Persistence, stream_timeout_seconds
+from herdbook.transport.caller import BACKOFF, Caller
+from herdbook.v1 import artifact_pb2 as pb
+
+Bytes: TypeAlias = bytes | memoryview
+
+_MISMATCHES = 3
+"""How often one chunk may come with wrong bytes."""
+
+
+class ChunkSource:
+    """Where the chunks of one version come from; may be used by several threads."""
+
+    def __init__(
+        self,
+        caller: Caller,
+        *,
+        model: str,
+        version: int,
+        cache: ChunkCache | None,
+        cancel: CancelToken,
+    ) -> None:
+        self._caller: Final = caller
+        self._model = model
+        self._version = version
+        self._cache = cache
+        self._cancel = cancel
+
+    def cached(self, ref: ChunkRef) -> bytes | None:
+        """Returns a chunk that the cache holds intact."""
+        data = None if self._cache is None else self._cache.get(ref.sha256)
+        return data if data is not None and _matches(ref, data) else None
+
+    def fetch(self, refs: list[ChunkRef], deliver: Callable[[ChunkRef, Bytes], None]) -> None:
+        """Delivers chunks from the server, in the order asked for, verified; goes on after breaks.
+
+        What is delivered is valid during the call of `deliver` alone.
+
+        Raises:
+            ChecksumMismatch: The server sends wrong bytes, again and again.
+            ChunkLost: The server does not have a chunk any more.
+        """
+        left = {ref.sha256: ref for ref in refs}
+        persistence = Persistence(self._cancel, backoff=BACKOFF)
+        mismatches = 0
+        while left:
+            before = len(left)
+            try:
+                self._fetch_some(left, deliver)
+            except ChecksumMismatch:
+                mismatches += 1
+                if mismatches >= _MISMATCHES:
+                    raise
+            except HerdbookError as error:
+                if len(left) < before:
+                    persistence.progressed()
+                persistence.failed(error)
+
+    def _fetch_some(
+        self, left: dict[bytes, ChunkRef], deliver: Callable[[ChunkRef, Bytes], None]
+    ) -> None:
+        """Delivers what comes over one stream, and takes it from what is left."""
+        for digest, data in self._stream(list(left.values())):
+            ref = left.get(digest)
+            if ref is None:
+                raise ResponseInvalid("The server sent a chunk that was not asked for.")
+            if not _matches(ref, data):
+                raise ChecksumMismatch(
+                    f"The server sent bytes of chunk {digest.hex()} that do not have its digest."
+                )
+            deliver(ref, data)
+            if self._cache is not None:
+                self._cache.put(digest, bytes(data))
+            del left[digest]
+        if left:
+            raise ConnectionLost("The server ended the download early.")
+
+    def _stream(self, refs: list[ChunkRef]) -> Iterator[tuple[bytes, memoryview]]:
+        size_bytes = sum(ref.size_bytes for ref in refs)
+        request = pb.DownloadChunksRequest(
+            model=self._model, version=self._version, sha256=[ref.sha256 for ref in refs]
+        )
+        timeout_seconds = stream_timeout_seconds(
+            size_bytes, timeout_seconds=self._caller.connection.timeout_seconds
+        )
+        with self._caller.translated():
+            call = self._caller.download(
+                DOWNLOAD_CHUNKS, request.SerializeToString(), timeout_seconds=timeout_seconds
+            )
+            try:
+                with self._cancel.breaks_off(call.cancel):
+                    for message in call:
+                        yield from decode_download(message)
+            finally:
+                call.cancel()
+
+
+def _matches(ref: ChunkRef, data: Bytes) -> bool:
+    return len(data) == ref.size_bytes and hashlib.sha256(data).digest() == ref.sha256

@@ -1,0 +1,124 @@
+"""Puts the files of a version into a local directory."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Final
+
+from herdbook.core.planning import PlacedChunk, batches, place_chunks
+from herdbook.core.values import (
+    ChunkRef,
+    PulledVersion,
+    TransferProgress,
+    TransferReport,
+    VersionManifest,
+)
+from herdbook.errors import DestinationExists
+from herdbook.transfer.cancellation import CancelToken
+from herdbook.transfer.chunk_cache import ChunkCache
+from herdbook.transfer.destinations import StagedDirectory
+from herdbook.transfer.fetching import Bytes, ChunkSource
+from herdbook.transfer.meter import Meter
+from herdbook.transfer.verifying import verify_directory
+from herdbook.transfer.workers import work_off
+from herdbook.transport.caller import Caller
+
+BATCH_BYTES: Final = 32 * 1024 * 1024
+"""Data that one stream brings; a thread holds one message of it at a time."""
+
+BATCH_CHUNKS: Final = 4096
+
+
+def fetch_files(
+    caller: Caller,
+    manifest: VersionManifest,
+    destination: Path,
+    *,
+    cache: ChunkCache | None,
+    overwrite: bool,
+    progress: Callable[[TransferProgress], None] | None,
+    cancel: CancelToken,
+) -> PulledVersion:
+    """Makes the destination hold exactly the files of the manifest.
+
+    Raises:
+        DestinationExists: It holds something else, and `overwrite` is not set.
+    """
+    meter = Meter(manifest.manifest.size_bytes, progress)
+    if _is_in_place(destination, manifest, overwrite=overwrite):
+        meter.add(saved_bytes=manifest.manifest.size_bytes)
+        return _pulled(manifest, destination, meter.report())
+    staged = StagedDirectory(destination, manifest.manifest)
+    try:
+        source = ChunkSource(
+            caller, model=manifest.model, version=manifest.version, cache=cache, cancel=cancel
+        )
+        pull = Pull(source, staged, meter)
+        chunks = place_chunks(manifest.manifest)
+        work_off(
+            batches(chunks, max_bytes=BATCH_BYTES, max_count=BATCH_CHUNKS), pull.take, cancel=cancel
+        )
+        staged.publish(overwrite=overwrite)
+    finally:
+        staged.discard()
+    return _pulled(manifest, destination, meter.report())
+
+
+def _pulled(manifest: VersionManifest, destination: Path, report: TransferReport) -> PulledVersion:
+    return PulledVersion(
+        path=destination,
+        model=manifest.model,
+        version=manifest.version,
+        digest=manifest.digest,
+        report=report,
+    )
+
+
+def _is_in_place(destination: Path, manifest: VersionManifest, *, overwrite: bool) -> bool:
+    """Whether nothing is left to do, because the destination holds this version already."""
+    if not destination.exists():
+        return False
+    if not destination.is_dir():
+        raise DestinationExists(f"{destination} is a file.")
+    if not any(destination.iterdir()):
+        return False
+    if verify_directory(destination, manifest.manifest):
+        return True
+    if not overwrite:
+        raise DestinationExists(
+            f"{destination} holds something else than {manifest.model}:{manifest.version}."
+        )
+    return False
+
+
+class Pull:
+    """Takes chunks from where they are to where they belong."""
+
+    def __init__(self, source: ChunkSource, staged: StagedDirectory, meter: Meter) -> None:
+        self._source = source
+        self._staged = staged
+        self._meter = meter
+
+    def take(self, batch: list[PlacedChunk]) -> None:
+        """Takes some chunks: those that the cache has, then the others."""
+        wanted = {chunk.ref: chunk for chunk in batch if not self._take_cached(chunk)}
+
+        def deliver(ref: ChunkRef, data: Bytes) -> None:
+            self._place(wanted[ref], data)
+            repeated = len(wanted[ref].places) - 1
+            self._meter.add(moved_bytes=len(data), saved_bytes=repeated * len(data))
+
+        if wanted:
+            self._source.fetch(list(wanted), deliver)
+
+    def _take_cached(self, chunk: PlacedChunk) -> bool:
+        data = self._source.cached(chunk.ref)
+        if data is None:
+            return False
+        self._place(chunk, data)
+        self._meter.add(saved_bytes=len(chunk.places) * len(data))
+        return True
+
+    def _place(self, chunk: PlacedChunk, data: Bytes) -> None:
+        self._staged.write([(place, data) for place in chunk.places])

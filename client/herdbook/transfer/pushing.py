@@ -1,0 +1,241 @@
+"""Sends the files of a new version, and registers it."""
+
+from __future__ import annotations
+
+import hashlib
+import threading
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Final
+
+from herdbook.core import planning
+from herdbook.core.chunk_messages import encode_upload
+from herdbook.core.manifests import manifest_of
+from herdbook.core.operations import artifacts, versions
+from herdbook.core.values import ChunkRef, File, Manifest, TransferProgress, Version
+from herdbook.errors import ChunksMissing, HerdbookError
+from herdbook.transfer.cancellation import CancelToken
+from herdbook.transfer.meter import Meter
+from herdbook.transfer.persistence import Persistence, stream_timeout_seconds
+from herdbook.transfer.sources import OpenSource, Piece, Source, find_sources, pieces
+from herdbook.transfer.workers import work_off
+from herdbook.transport.caller import BACKOFF, Caller
+from herdbook.transport.request_ids import new_request_id
+
+BATCH_BYTES: Final = 16 * 1024 * 1024
+"""Data that one thread holds, and one upload stream carries."""
+
+BATCH_CHUNKS: Final = 1024
+
+_REGISTRATIONS = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Registration:
+    """What becomes of the files when they have arrived."""
+
+    version: Version
+    aliases: tuple[str, ...]
+    reason: str | None
+
+
+def push(
+    caller: Caller,
+    registration: Registration,
+    path: Path,
+    *,
+    progress: Callable[[TransferProgress], None] | None,
+    cancel: CancelToken,
+) -> Version:
+    """Sends what the model does not have of the files at a path, then registers the version."""
+    sources = find_sources(path)
+    meter = Meter(sum(source.size_bytes for source in sources), progress)
+    upload = Upload(caller, registration.version.model, meter=meter, cancel=cancel)
+    version = _sent_and_registered(caller, registration, upload, sources)
+    return replace(version, transfer=meter.report())
+
+
+def _sent_and_registered(
+    caller: Caller, registration: Registration, upload: Upload, sources: list[Source]
+) -> Version:
+    request_id = new_request_id()
+    for _ in range(_REGISTRATIONS - 1):
+        try:
+            return _register(caller, registration, upload.send(sources), request_id)
+        except ChunksMissing:
+            # Garbage collection with a very short grace time can come in between.
+            continue
+    return _register(caller, registration, upload.send(sources), request_id)
+
+
+def _register(
+    caller: Caller, registration: Registration, manifest: Manifest, request_id: str
+) -> Version:
+    return caller.call(
+        versions.register_version(
+            registration.version,
+            manifest=manifest,
+            aliases=registration.aliases,
+            reason=registration.reason,
+            request_id=request_id,
+        )
+    )
+
+
+class Upload:
+    """Sends chunks of one model: each thread reads, hashes, asks and sends one batch at a time."""
+
+    def __init__(self, caller: Caller, model: str, *, meter: Meter, cancel: CancelToken) -> None:
+        self._caller = caller
+        self._model = model
+        self._meter = meter
+        self._cancel = cancel
+        self._lock = threading.Lock()
+        self._claimed: set[bytes] = set()
+
+    def send(self, sources: list[Source]) -> Manifest:
+        """Sends what is missing of the files and returns their manifest."""
+        self._claimed = set()
+        work_off(
+            planning.batches(pieces(sources), max_bytes=BATCH_BYTES, max_count=BATCH_CHUNKS),
+            self._send_batch,
+            cancel=self._cancel,
+        )
+        return manifest_of(
+            File(source.path, tuple(map(ChunkRef, source.sha256, source.cuts)))
+            for source in sources
+        )
+
+    def _send_batch(self, batch: list[Piece]) -> None:
+        chunks: dict[bytes, bytes] = {}
+        for piece, data in _read(batch):
+            digest = hashlib.sha256(data).digest()
+            piece.source.sha256[piece.number] = digest
+            if self._claim(digest):
+                chunks[digest] = data
+            else:
+                self._meter.add(saved_bytes=len(data))
+        if chunks:
+            self._send_missing(chunks)
+
+    def _claim(self, digest: bytes) -> bool:
+        """Whether this is the first time that the push meets the chunk."""
+        with self._lock:
+            before = len(self._claimed)
+            self._claimed.add(digest)
+            return len(self._claimed) > before
+
+    def _send_missing(self, chunks: dict[bytes, bytes]) -> None:
+        persistence = Persistence(self._cancel, backoff=BACKOFF)
+        sent: set[bytes] = set()
+        while True:
+            missing = self._caller.call(artifacts.find_missing_chunks(self._model, chunks))
+            self._meter.add(moved_bytes=-_size(chunks, sent & missing))
+            present = chunks.keys() - missing
+            self._meter.add(saved_bytes=_size(chunks, present - sent))
+            if present:
+                persistence.progressed()
+            for digest in present:
+                del chunks[digest]
+            if not chunks:
+                return
+            sent = set()
+            try:
+                self._upload(chunks, sent)
+            except HerdbookError as error:
+                persistence.failed(error)
+            else:
+                return
+
+    def _upload(self, chunks: dict[bytes, bytes], sent: set[bytes]) -> None:
+        timeout_seconds = stream_timeout_seconds(
+            _size(chunks, chunks), timeout_seconds=self._caller.connection.timeout_seconds
+        )
+        messages = _Outgoing(self._messages(chunks, sent))
+        with self._caller.translated():
+            call = self._caller.upload(
+                artifacts.UPLOAD_CHUNKS, messages, timeout_seconds=timeout_seconds
+            )
+            with self._cancel.breaks_off(call.cancel):
+                call.result()
+        messages.check()
+
+    def _messages(self, chunks: dict[bytes, bytes], sent: set[bytes]) -> Iterator[bytes]:
+        sized = [_Chunk(digest, data) for digest, data in chunks.items()]
+        for group in planning.batches(
+            sized, max_bytes=planning.MESSAGE_BYTES, max_count=planning.MESSAGE_CHUNKS
+        ):
+            if self._cancel.cancelled:
+                return
+            yield encode_upload(self._model, [(chunk.sha256, chunk.data) for chunk in group])
+            sent.update(chunk.sha256 for chunk in group)
+            self._meter.add(moved_bytes=sum(chunk.size_bytes for chunk in group))
+
+
+class _Outgoing(Iterable[bytes]):
+    """Messages that another thread consumes, which must not see them fail."""
+
+    def __init__(self, messages: Iterable[bytes]) -> None:
+        self._messages = messages
+        self._failure: Exception | None = None
+
+    def __iter__(self) -> Iterator[bytes]:
+        try:
+            yield from self._messages
+        except Exception as failure:  # noqa: BLE001  # raised again by check
+            self._failure = failure
+
+    def check(self) -> None:
+        """Raises what made the messages end early."""
+        if self._failure is not None:
+            raise self._failure
+
+
+@dataclass(frozen=True, slots=True)
+class _Chunk:
+    sha256: bytes
+    data: bytes
+
+    @property
+    def size_bytes(self) -> int:
+        return len(self.data)
+
+
+def _size(chunks: dict[bytes, bytes], digests: Iterable[bytes]) -> int:
+    return sum(len(chunks[digest]) for digest in digests)
+
+
+def _read(batch: list[Piece]) -> Iterator[tuple[Piece, bytes]]:
+    """Reads pieces in their order, and checks that no file changed meanwhile."""
+    with _files() as opened:
+        for piece in batch:
+            yield piece, opened(piece.source).read(piece.offset, piece.size_bytes)
+
+
+@contextmanager
+def _files() -> Iterator[Callable[[Source], OpenSource]]:
+    """Keeps the file of the last piece open."""
+    current: OpenSource | None = None
+
+    def opened(source: Source) -> OpenSource:
+        nonlocal current
+        if current is None or current.source is not source:
+            finish()
+            current = OpenSource(source)
+        return current
+
+    def finish() -> None:
+        nonlocal current
+        if current is not None:
+            ending, current = current, None
+            try:
+                ending.check()
+            finally:
+                ending.close()
+
+    try:
+        yield opened
+    finally:
+        finish()

@@ -1,0 +1,176 @@
+"""The files that a push finds on this machine."""
+
+from __future__ import annotations
+
+import os
+import stat
+import unicodedata
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from herdbook.core import cutting
+from herdbook.core.manifests import MAX_FILES, check_path
+from herdbook.errors import SourceChanged, SourceInvalid, SourceNotFound
+
+
+@dataclass(slots=True)
+class Source:
+    """A file to push, and what was found of its chunks so far."""
+
+    path: str
+    """Where it goes below the version's root."""
+
+    local: Path
+    size_bytes: int
+    stamp: tuple[int, int, int]
+    """Changes when somebody writes to the file."""
+
+    sha256: list[bytes] = field(default_factory=list)
+    """The digests of its chunks; empty where not yet known."""
+
+    cuts: list[int] = field(default_factory=list)
+    """The sizes of its chunks."""
+
+
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """A chunk to be: a part of a file."""
+
+    source: Source
+    number: int
+    offset: int
+    size_bytes: int
+
+
+def find_sources(path: Path) -> list[Source]:
+    """Lists the files below a directory, or the one file; follows symbolic links.
+
+    Raises:
+        PathInvalid: A file's name cannot be stored.
+        SourceInvalid: There is no file in the directory, or something that is no file, or a
+            symbolic link leads back to where it came from.
+        SourceNotFound: There is nothing at the path.
+    """
+    try:
+        sources = list(_walk(path, "", ())) if path.is_dir() else [_source(path, path.name)]
+    except FileNotFoundError as error:
+        raise SourceNotFound(f"There is nothing at {error.filename or path}.") from error
+    except OSError as error:
+        raise SourceInvalid(
+            f"{error.filename or path} cannot be read: {error.strerror}."
+        ) from error
+    if not 1 <= len(sources) <= MAX_FILES:
+        raise SourceInvalid(
+            f"{path} holds {len(sources):,} files; a version has 1 to {MAX_FILES:,}."
+        )
+    return sources
+
+
+def _walk(directory: Path, prefix: str, above: tuple[tuple[int, int], ...]) -> Iterator[Source]:
+    status = directory.stat()
+    identity = (status.st_dev, status.st_ino)
+    if identity in above:
+        raise SourceInvalid(f"{directory} is a symbolic link to a directory that holds it.")
+    for entry in sorted(os.scandir(directory), key=lambda entry: entry.name):
+        local = directory / entry.name
+        if entry.is_dir():
+            yield from _walk(local, f"{prefix}{entry.name}/", (*above, identity))
+        else:
+            yield _source(local, prefix + entry.name)
+
+
+def _source(local: Path, path: str) -> Source:
+    status = local.stat()
+    if not stat.S_ISREG(status.st_mode):
+        raise SourceInvalid(f"{local} is no regular file.")
+    name = check_path(unicodedata.normalize("NFC", path))
+    return Source(name, local, status.st_size, _stamp(status))
+
+
+def _stamp(status: os.stat_result) -> tuple[int, int, int]:
+    return status.st_ino, status.st_size, status.st_mtime_ns
+
+
+class OpenSource:
+    """Reads pieces of one file; may be used by one thread."""
+
+    def __init__(self, source: Source) -> None:
+        """Opens the file.
+
+        Raises:
+            SourceChanged: It is no longer the file that was found.
+        """
+        self.source = source
+        try:
+            self._descriptor = os.open(source.local, os.O_RDONLY | getattr(os, "O_BINARY", 0))
+        except OSError as error:
+            raise SourceChanged(f"{source.local} cannot be read: {error.strerror}.") from error
+        self.check()
+
+    def read(self, offset: int, size_bytes: int) -> bytes:
+        """Reads a part.
+
+        Raises:
+            SourceChanged: The file is shorter than it was, or cannot be read.
+        """
+        try:
+            data = os.pread(self._descriptor, size_bytes, offset)
+            while 0 < len(data) < size_bytes:
+                more = os.pread(self._descriptor, size_bytes - len(data), offset + len(data))
+                data = data + more if more else b""
+        except OSError as error:
+            raise self._changed(error.strerror) from error
+        if len(data) != size_bytes:
+            raise self._changed("it is shorter than it was")
+        return data
+
+    def check(self) -> None:
+        """Checks that the file is the one that was found, unchanged.
+
+        Raises:
+            SourceChanged: It is not.
+        """
+        if _stamp(os.fstat(self._descriptor)) != self.source.stamp:
+            raise self._changed("somebody writes to it")
+
+    def _changed(self, fact: str | None) -> SourceChanged:
+        return SourceChanged(f"{self.source.local} changed while it was pushed: {fact}.")
+
+    def close(self) -> None:
+        """Closes the file."""
+        os.close(self._descriptor)
+
+
+def pieces(sources: list[Source]) -> Iterator[Piece]:
+    """Cuts the files, one after the other, and yields their parts."""
+    for source in sources:
+        source.cuts = _cuts(source)
+        source.sha256 = [b""] * len(source.cuts)
+        offset = 0
+        for number, size_bytes in enumerate(source.cuts):
+            yield Piece(source, number, offset, size_bytes)
+            offset += size_bytes
+
+
+def _cuts(source: Source) -> list[int]:
+    if source.path.endswith(cutting.SAFETENSORS_SUFFIX):
+        cuts = _safetensors_cuts(source)
+        if cuts is not None:
+            return cuts
+    return list(cutting.cut_fixed(source.size_bytes))
+
+
+def _safetensors_cuts(source: Source) -> list[int] | None:
+    if source.size_bytes < cutting.SAFETENSORS_LENGTH_BYTES:
+        return None
+    opened = OpenSource(source)
+    try:
+        prefix = opened.read(0, cutting.SAFETENSORS_LENGTH_BYTES)
+        length = cutting.safetensors_header_bytes(prefix, source.size_bytes)
+        if length is None:
+            return None
+        header = opened.read(cutting.SAFETENSORS_LENGTH_BYTES, length)
+    finally:
+        opened.close()
+    return cutting.cut_safetensors(header, source.size_bytes)

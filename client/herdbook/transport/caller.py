@@ -1,0 +1,193 @@
+"""Makes calls over one channel, from any thread."""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from typing import Final, Protocol, TypeVar
+
+import grpc
+
+from herdbook.core.operations.operation import Listing, Operation
+from herdbook.core.retrying import Backoff
+from herdbook.errors import (
+    Cancelled,
+    ClientClosed,
+    ConnectionLost,
+    DeadlineExceeded,
+    ForkedProcess,
+    HerdbookError,
+)
+from herdbook.transport.connection import Connection
+from herdbook.transport.failures import error_of
+from herdbook.transport.jitter import jitter
+
+ResultT = TypeVar("ResultT")
+ItemT = TypeVar("ItemT")
+
+BACKOFF: Final = Backoff()
+
+
+class ByteStream(Protocol):
+    """The messages of a server-streaming call, as they come."""
+
+    def __iter__(self) -> Iterator[bytes]: ...
+
+    def cancel(self) -> bool:
+        """Breaks the call off."""
+
+
+class PendingUpload(Protocol):
+    """A client-streaming call under way."""
+
+    def result(self) -> bytes:
+        """Waits for the answer."""
+
+    def cancel(self) -> bool:
+        """Breaks the call off."""
+
+
+def open_channel(connection: Connection) -> grpc.Channel:
+    """Opens a channel; it connects with the first call."""
+    credentials = connection.credentials()
+    options = connection.channel_options()
+    if credentials is None:
+        return grpc.insecure_channel(connection.target, options)
+    return grpc.secure_channel(connection.target, credentials, options)
+
+
+class Caller:
+    """One channel, the calls over it, and their repetitions. Every method may run in any thread."""
+
+    def __init__(self, connection: Connection, *, backoff: Backoff = BACKOFF) -> None:
+        """Opens nothing yet."""
+        self.connection: Final = connection
+        self._backoff = backoff
+        self._lock = threading.Lock()
+        self._closed = threading.Event()
+        self._channel: grpc.Channel | None = None
+        self._unary: dict[str, grpc.UnaryUnaryMultiCallable[bytes, bytes]] = {}
+        self._process = os.getpid()
+
+    @property
+    def closed(self) -> bool:
+        """Whether `close` has been called."""
+        return self._closed.is_set()
+
+    def wait(self, seconds: float) -> bool:
+        """Waits, but no longer than until the close; returns whether it is closed."""
+        return self._closed.wait(seconds)
+
+    def close(self) -> None:
+        """Gives up the calls under way and closes the channel; may be called again."""
+        self._closed.set()
+        with self._lock:
+            channel, self._channel = self._channel, None
+            self._unary = {}
+        # The channel of a parent process must not be touched: its threads are not here.
+        if channel is not None and os.getpid() == self._process:
+            channel.close()
+
+    def call(self, operation: Operation[ResultT]) -> ResultT:
+        """Makes a unary call, again if it broke and may be repeated, within the deadline."""
+        request = operation.request.SerializeToString()
+        deadline = time.monotonic() + self.connection.timeout_seconds
+        failures = 0
+        while True:
+            try:
+                return operation.decode(self._attempt(operation.method, request, deadline))
+            except HerdbookError as error:
+                failures += 1
+                delay = self._backoff.delay_before_repeating(
+                    error,
+                    failures,
+                    repeatable=operation.repeatable,
+                    jitter=jitter(),
+                )
+                if delay is None or time.monotonic() + delay >= deadline or self.wait(delay):
+                    raise
+
+    def _attempt(self, method: str, request: bytes, deadline: float) -> bytes:
+        with self.translated():
+            return self._unary_callable(method)(
+                request,
+                timeout=max(deadline - time.monotonic(), 0.001),
+                metadata=self.connection.metadata,
+            )
+
+    def _unary_callable(self, method: str) -> grpc.UnaryUnaryMultiCallable[bytes, bytes]:
+        known = self._unary.get(method)
+        if known is not None and os.getpid() == self._process:
+            return known
+        made: grpc.UnaryUnaryMultiCallable[bytes, bytes] = self.channel().unary_unary(method)
+        self._unary[method] = made
+        return made
+
+    def items(self, listing: Listing[ItemT]) -> Iterator[ItemT]:
+        """Yields the items of a list; asks for a page when the one before is used up."""
+        token = ""
+        while True:
+            page = self.call(listing.page(token))
+            yield from page.items
+            token = page.next_page_token
+            if not token:
+                return
+
+    def download(
+        self, method: str, request: bytes, *, timeout_seconds: float | None = None
+    ) -> ByteStream:
+        """Starts a call that answers with a stream; who starts it must cancel it in the end."""
+        call: grpc.UnaryStreamMultiCallable[bytes, bytes] = self.channel().unary_stream(method)
+        return call(request, timeout=timeout_seconds, metadata=self.connection.metadata)
+
+    def upload(
+        self, method: str, requests: Iterable[bytes], *, timeout_seconds: float | None = None
+    ) -> PendingUpload:
+        """Starts a call that sends a stream; who starts it must cancel it in the end."""
+        call: grpc.StreamUnaryMultiCallable[bytes, bytes] = self.channel().stream_unary(method)
+        return call.future(
+            iter(requests), timeout=timeout_seconds, metadata=self.connection.metadata
+        )
+
+    @contextmanager
+    def translated(self) -> Iterator[None]:
+        """Turns what a channel raises into errors of the tree."""
+        try:
+            yield
+        except grpc.RpcError as failure:
+            raise self._meaning(failure) from None
+        except ValueError as failure:
+            if self.closed:
+                raise ClientClosed from failure
+            raise
+
+    def _meaning(self, failure: grpc.RpcError) -> HerdbookError:
+        error = error_of(failure, target=self.connection.target)
+        if self.closed:
+            return ClientClosed()
+        if isinstance(error, DeadlineExceeded):
+            return DeadlineExceeded(
+                f"No answer from {self.connection.target} came in time.", details=error.details
+            )
+        if isinstance(error, Cancelled):
+            return ConnectionLost(f"The call to {self.connection.target} was broken off.")
+        return error
+
+    def channel(self) -> grpc.Channel:
+        """Returns the channel, opened by the first call.
+
+        Raises:
+            ClientClosed: It is closed.
+            ForkedProcess: The process has forked since.
+        """
+        if os.getpid() != self._process:
+            raise ForkedProcess
+        with self._lock:
+            if self.closed:
+                raise ClientClosed
+            if self._channel is None:
+                self._channel = open_channel(self.connection)
+            return self._channel

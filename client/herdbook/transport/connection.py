@@ -1,0 +1,155 @@
+"""Which server to talk to, and as whom."""
+
+from __future__ import annotations
+
+import getpass
+import os
+import socket
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from importlib import metadata
+from pathlib import Path
+from typing import Final
+
+import grpc
+
+from herdbook.errors import FieldInvalid
+
+DEFAULT_SERVER: Final = "localhost:7411"
+DEFAULT_TIMEOUT_SECONDS: Final = 30.0
+
+_TRUE = frozenset({"1", "true", "yes", "on"})
+_FALSE = frozenset({"", "0", "false", "no", "off"})
+
+
+@dataclass(frozen=True, slots=True)
+class TLS:
+    """Files for TLS, in PEM."""
+
+    ca: str | Path | None = None
+    """Authorities to trust; None for those that this machine trusts."""
+
+    cert: str | Path | None = None
+    """This client's certificate, with its chain; with `key`."""
+
+    key: str | Path | None = None
+    """This client's private key; with `cert`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Connection:
+    """Everything that making a channel and a call needs."""
+
+    target: str
+    """The server, as `HOST:PORT` or any other target of gRPC."""
+
+    timeout_seconds: float = DEFAULT_TIMEOUT_SECONDS
+    tls: TLS | None = None
+
+    metadata: tuple[tuple[str, str], ...] = field(default=(), repr=False)
+    """Sent with every call."""
+
+    @classmethod
+    def configured(
+        cls,
+        server: str | None = None,
+        *,
+        token: str | None = None,
+        tls: TLS | bool | None = None,
+        timeout_seconds: float = DEFAULT_TIMEOUT_SECONDS,
+    ) -> Connection:
+        """Fills what is not given from the environment, then from defaults.
+
+        Raises:
+            FieldInvalid: Something given makes no sense.
+        """
+        if timeout_seconds <= 0:
+            raise FieldInvalid(f"A timeout of {timeout_seconds} seconds leaves no time.")
+        return cls(
+            target=server or os.environ.get("HERDBOOK_SERVER") or DEFAULT_SERVER,
+            timeout_seconds=timeout_seconds,
+            tls=_chosen_tls(os.environ, tls=tls),
+            metadata=_metadata(token or os.environ.get("HERDBOOK_TOKEN")),
+        )
+
+    def channel_options(self) -> list[tuple[str, str | int]]:
+        """Returns the options of a channel, the same for both clients."""
+        return [
+            ("grpc.primary_user_agent", f"herdbook-python/{_version()}"),
+            ("grpc.keepalive_time_ms", 30_000),
+            ("grpc.keepalive_timeout_ms", 10_000),
+            ("grpc.keepalive_permit_without_calls", 1),
+            ("grpc.http2.max_pings_without_data", 0),
+            # By default a server that was away for a while is not tried again for two minutes.
+            ("grpc.initial_reconnect_backoff_ms", 100),
+            ("grpc.min_reconnect_backoff_ms", 5_000),
+            ("grpc.max_reconnect_backoff_ms", 5_000),
+            ("grpc.enable_retries", 0),
+        ]
+
+    def credentials(self) -> grpc.ChannelCredentials | None:
+        """Reads the files of TLS; None for a connection in the clear.
+
+        Raises:
+            FieldInvalid: A file cannot be read.
+        """
+        if self.tls is None:
+            return None
+        return grpc.ssl_channel_credentials(
+            root_certificates=_contents(self.tls.ca),
+            private_key=_contents(self.tls.key),
+            certificate_chain=_contents(self.tls.cert),
+        )
+
+
+def _chosen_tls(environ: Mapping[str, str], *, tls: TLS | bool | None) -> TLS | None:
+    if isinstance(tls, TLS):
+        return tls
+    named = TLS(
+        ca=environ.get("HERDBOOK_TLS_CA") or None,
+        cert=environ.get("HERDBOOK_TLS_CERT") or None,
+        key=environ.get("HERDBOOK_TLS_KEY") or None,
+    )
+    if tls is None:
+        tls = _switch(environ.get("HERDBOOK_TLS"), default=named != TLS())
+    return named if tls else None
+
+
+def _switch(text: str | None, *, default: bool) -> bool:
+    if text is None:
+        return default
+    if text.lower() in _TRUE | _FALSE:
+        return text.lower() in _TRUE
+    raise FieldInvalid(f"HERDBOOK_TLS is {text!r}; it must be 1 or 0.")
+
+
+def _contents(path: str | Path | None) -> bytes | None:
+    if path is None:
+        return None
+    try:
+        return Path(path).read_bytes()
+    except OSError as error:
+        raise FieldInvalid(f"{path} cannot be read: {error.strerror}.") from error
+
+
+def _metadata(token: str | None) -> tuple[tuple[str, str], ...]:
+    actor = ("herdbook-actor", _header(current_actor()))
+    return (actor, ("authorization", f"Bearer {token}")) if token else (actor,)
+
+
+def _header(text: str) -> str:
+    return "".join(c if c.isascii() and c.isprintable() else "?" for c in text)[:256]
+
+
+def current_actor() -> str:
+    """Returns `USER@HOST` of this process."""
+    try:
+        user = getpass.getuser()
+    except (KeyError, OSError, ImportError):
+        # Containers run as users that no file names.
+        user = str(os.getuid()) if hasattr(os, "getuid") else "unknown"
+    return f"{user}@{socket.gethostname()}"
+
+
+def _version() -> str:
+    return metadata.version("herdbook")
