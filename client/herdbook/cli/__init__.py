@@ -1,0 +1,22 @@
+"""The `herdbook` command; its modules need the extra `herdbook[cli]`, this one does not."""
+
+from __future__ import annotations
+
+import importlib.util
+import sys
+
+_NEEDED = ("rich", "typer")
+
+
+def main() -> None:
+    """Runs the `herdbook` command and exits with its code."""
+    missing = [name for name in _NEEDED if importlib.util.find_spec(name) is None]
+    if missing:
+        print(
+            f"The herdbook command needs {' and '.join(missing)}: pip install 'herdbook[cli]'",
+            file=sys.stderr,
+        )
+        sys.exit(1)
+    from herdbook.cli.app import run
+
+    run()

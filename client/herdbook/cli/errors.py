@@ -1,0 +1,74 @@
+"""Errors as the command tells them: what to try next, and the JSON form."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from herdbook import errors
+from herdbook.cli.exits import exit_code_of
+from herdbook.errors import HerdbookError
+
+_HINTS: tuple[tuple[type[HerdbookError], str], ...] = (
+    (errors.Unauthenticated, "give a token with --token or HERDBOOK_TOKEN"),
+    (errors.DeadlineExceeded, "--timeout gives it more time"),
+    (errors.AliasMoved, "somebody moved it: look with `herdbook alias ls`, decide again"),
+    (errors.RevisionChanged, "somebody changed it: look with `herdbook show`, decide again"),
+    (errors.ModelInUse, "--force deletes it all the same"),
+    (errors.VersionInUse, "--force deletes it all the same, and aliases that point at it"),
+    (errors.ModelDeleted, "`herdbook restore` brings it back"),
+    (errors.VersionDeleted, "`herdbook restore` brings it back"),
+    (errors.DestinationExists, "--overwrite replaces what is there"),
+    (errors.FilterInvalid, "filters look like: metrics.rmse < 7 AND tags.team = 'fraud'"),
+    (errors.OrderByInvalid, "sort keys look like: metrics.rmse asc, number desc"),
+    (errors.ReferenceInvalid, "references look like team/task@champion, team/task:7, team/task"),
+    (errors.ModelNotFound, "`herdbook models` lists what there is"),
+    (errors.AliasNotFound, "`herdbook alias ls` lists what there is"),
+    (errors.VersionNotFound, "`herdbook versions` lists what there is"),
+    (errors.NoManifest, "`herdbook show` tells where its files lie"),
+    (errors.SourceChanged, "push again when nothing writes to it"),
+)
+
+
+def hint_of(error: BaseException, *, server: str | None = None) -> str:
+    """Tells what a person might try next; empty if nothing comes to mind."""
+    if isinstance(error, (errors.Draining, errors.StoreUnavailable, errors.DatabaseUnavailable)):
+        return "try again in a moment"
+    if isinstance(error, errors.Unavailable):
+        where = f" at {server}" if server else ""
+        return (
+            f"is a server running{where}? `herdbook serve` starts one, --server or HERDBOOK_SERVER"
+            " says where"
+        )
+    return next((hint for kind, hint in _HINTS if isinstance(error, kind)), "")
+
+
+def error_document(error: BaseException, hint: str) -> dict[str, Any]:
+    """Returns the JSON form of an error."""
+    document: dict[str, Any] = {
+        "reason": type(error).__name__,
+        "message": str(error),
+        "exit_code": int(exit_code_of(error)),
+    }
+    if isinstance(error, HerdbookError):
+        document |= _details(error)
+    if hint:
+        document["hint"] = hint
+    return {"error": document}
+
+
+def _details(error: HerdbookError) -> dict[str, Any]:
+    details = error.details
+    return {
+        "reason": error.reason,
+        "status": error.status,
+        "message": error.message,
+        "metadata": dict(details.metadata),
+        "violations": [
+            {"subject": v.subject, "description": v.description, "type": v.type}
+            for v in details.violations
+        ],
+        "resource_type": details.resource_type,
+        "resource_name": details.resource_name,
+        "retry_after_seconds": details.retry_after_seconds,
+        "request_id": details.request_id,
+    }
