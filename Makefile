@@ -71,8 +71,8 @@ interop: install  ## Run the Go and TypeScript programs against a server
 	tests/interop/run.sh
 
 .PHONY: bench
-bench: install  ## Run the benchmarks
-	$(BIN)/pytest tests/bench -s --timeout 1800
+bench: install  ## Run the benchmarks, or those of BENCH="NAME …"
+	$(BIN)/python -m tests.bench $(BENCH)
 
 .PHONY: lock
 lock:  ## Resolve requirements.lock anew (needs uv)

@@ -1,0 +1,32 @@
+"""The benchmarks by name."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Protocol
+
+from tests.bench import importing, registering, resolve, starting, transfers, watching, wheel
+from tests.bench.measuring import Row
+from tests.bench.options import Options
+
+
+class Benchmark(Protocol):
+    """A module that measures something."""
+
+    TITLE: str
+    """What is measured, against what."""
+
+    async def run(self, options: Options) -> Sequence[Row]:
+        """Measure it."""
+        ...
+
+
+BENCHMARKS: Mapping[str, Benchmark] = {
+    "resolve": resolve,
+    "transfer": transfers,
+    "watch": watching,
+    "register": registering,
+    "start": starting,
+    "import": importing,
+    "wheel": wheel,
+}

@@ -1,0 +1,139 @@
+"""How fast artifacts are pushed and pulled."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from tests.bench.measuring import Fact, Row, take_turns
+from tests.bench.options import MIB, Options
+from tests.bench.servers import Server, bare_server, full_server, new_path
+from tests.support.s3 import remove_bucket, running_s3
+
+TITLE = "random bytes pushed and pulled, against one bare gRPC stream that drops its payload"
+MODEL = "herd/heavy"
+SMALL_FILES = 8
+MEGABYTE = 1_000_000
+
+
+@dataclass(slots=True)
+class Meter:
+    """Transfers in processes of their own, and the most memory that any kind of them took."""
+
+    size_bytes: int
+    home: Path
+    peaks: dict[str, int] = field(default_factory=dict)
+
+    def megabytes_per_second(self, kind: str, *arguments: object) -> float:
+        """Run one transfer, from a disk that has nothing left to write."""
+        os.sync()
+        command = [sys.executable, "-m", "tests.bench.transferring", kind, *map(str, arguments)]
+        env = {**os.environ, "HERDBOOK_CACHE_DIR": str(new_path(self.home, "cache"))}
+        answer = subprocess.run(command, env=env, check=True, stdout=subprocess.PIPE).stdout
+        figures = json.loads(answer)
+        peak = figures["peak_memory_bytes"]
+        self.peaks[kind] = max(peak, self.peaks.get(kind, 0))
+        return self.size_bytes / figures["seconds"] / MEGABYTE
+
+
+async def run(options: Options) -> list[Row]:
+    """Measure the local chunk store, and S3 if asked to."""
+    rows = [*compare("local", options, artifacts="local", env={})]
+    if options.s3:
+        with s3_store() as (artifacts, env):
+            rows += compare("s3", options, artifacts=artifacts, env=env)
+    return rows
+
+
+def compare(
+    store: str, options: Options, *, artifacts: str, env: Mapping[str, str]
+) -> Iterator[Row]:
+    """Push, then pull what was pushed last, without and with a cache."""
+    home = new_path(options.home, store)
+    with bare_server(home) as bare, full_server(home, artifacts=artifacts, env=env) as server:
+        meter = Meter(options.transfer_bytes, home)
+        pushing = pusher(meter, server)
+        for kind, baseline_kind, transfer in (
+            ("push", "send", pushing),
+            ("pull", "receive", puller(meter, server, "pull")),
+            ("pull_and_cache", "receive", puller(meter, server, "pull_and_cache")),
+        ):
+            turns = take_turns(
+                baseline=lambda kind=baseline_kind: meter.megabytes_per_second(
+                    kind, bare.address, options.transfer_bytes
+                ),
+                subject=transfer,
+                rounds=options.transfer_rounds,
+                warm_up=False,
+            )
+            name = f"{store}: {kind.replace('_', ' ')}"
+            yield turns.compare(name, baseline="bare stream", unit="MB/s", better="higher")
+        yield from memory(store, meter, server, bare)
+
+
+def pusher(meter: Meter, server: Server) -> Callable[[], float]:
+    """Return what pushes bytes that never were before."""
+
+    def push() -> float:
+        with random_files(meter.home, meter.size_bytes) as directory:
+            return meter.megabytes_per_second("push", server.address, MODEL, directory)
+
+    return push
+
+
+def puller(meter: Meter, server: Server, kind: str) -> Callable[[], float]:
+    """Return what pulls the newest version to where nothing is."""
+
+    def pull() -> float:
+        destination = new_path(meter.home, "pulled")
+        try:
+            return meter.megabytes_per_second(kind, server.address, MODEL, destination)
+        finally:
+            shutil.rmtree(destination, ignore_errors=True)
+
+    return pull
+
+
+def memory(store: str, meter: Meter, server: Server, bare: Server) -> Iterator[Row]:
+    """Tell the peaks of all processes."""
+    for kind, peak in meter.peaks.items():
+        yield Fact(f"{store}: peak memory, client, {kind.replace('_', ' ')}", peak / MIB, "MiB")
+    yield Fact(f"{store}: peak memory, server", server.peak_memory_bytes / MIB, "MiB")
+    yield Fact(f"{store}: peak memory, bare server", bare.peak_memory_bytes / MIB, "MiB")
+
+
+@contextlib.contextmanager
+def random_files(home: Path, size_bytes: int) -> Iterator[Path]:
+    """Make a directory with half of the bytes in one file, and half in several."""
+    directory = new_path(home, "files")
+    directory.mkdir()
+    large = size_bytes // 2
+    small, rest = divmod(size_bytes - large, SMALL_FILES)
+    write_random(directory / "large.bin", large + rest)
+    for number in range(SMALL_FILES):
+        write_random(directory / f"part-{number}.bin", small)
+    yield directory
+    shutil.rmtree(directory)
+
+
+def write_random(path: Path, size_bytes: int) -> None:
+    """Write a file that nothing compresses and nobody has."""
+    with path.open("wb") as file:
+        for remaining in range(size_bytes, 0, -MIB):
+            file.write(os.urandom(min(MIB, remaining)))
+
+
+@contextlib.contextmanager
+def s3_store() -> Iterator[tuple[str, Mapping[str, str]]]:
+    """Run an S3 server with an empty bucket; give a server's `--artifacts` and environment."""
+    with running_s3() as endpoint:
+        endpoint.client().create_bucket(Bucket="herdbook-bench")
+        yield "s3://herdbook-bench/chunks", endpoint.environment()
+        remove_bucket(endpoint.client(), "herdbook-bench")
