@@ -167,7 +167,7 @@ class Requests(Protocol):
         ...
 
     async def add(self, record: RequestRecord) -> None:
-        """Remembers a first answer; one that is there already stays."""
+        """Remembers a first answer. Raises RequestIdReused if the id has one."""
         ...
 
     async def forget_before(self, time_us: int) -> int:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from herdbook_server.errors import PageTokenInvalid
+from contextlib import suppress
+
+from herdbook_server.errors import PageTokenInvalid, RequestIdReused
 from herdbook_server.ports.clock import Clock
 from herdbook_server.ports.database import Database
 from herdbook_server.ports.records import Records
@@ -189,8 +191,9 @@ class AliasRegistry:
         """Remembers an answer that changed nothing, so that its retry changes nothing either."""
         if request.request_id is None:
             return
-        async with self._database.bookkeep() as records:
-            if await request.first_answer(records) is None:
+        # The same call may be answered by another server at the same time: either answer will do.
+        with suppress(RequestIdReused):
+            async with self._database.bookkeep() as records:
                 await _remember(records, request, change, time_us=self._clock.now_us())
 
 
