@@ -115,7 +115,9 @@ async def search_fitting(
     while True:
         found = await search(replace(query, limit=limit, after=after))
         fit, used = fitting(found.items, size_bytes, room_bytes=room)
-        if fit == len(found.items) or (not items and limit == 1):
+        if fit < len(found.items) and not items and limit == 1:
+            return found
+        if fit == len(found.items):
             items += found.items
             room -= used
             limit, after = min(query.limit - len(items), BATCH_ITEMS), found.next

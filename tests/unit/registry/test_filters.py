@@ -195,7 +195,33 @@ def test_any_text_is_a_filter_or_refused_as_one(text: str) -> None:
 
 
 WORDS = st.sampled_from(
-    ["AND", "or", "NOT", "(", ")", "=", "!=", "<", ":", "*", "stage", "metrics.rmse", "aliases", "tags.a", 'tags."a.b"', '"x*"', "'", '"', "\\", "7", "2026-01-01", ",", "-", ".", "a.b"]
+    [
+        "AND",
+        "or",
+        "NOT",
+        "(",
+        ")",
+        "=",
+        "!=",
+        "<",
+        ":",
+        "*",
+        "stage",
+        "metrics.rmse",
+        "aliases",
+        "tags.a",
+        'tags."a.b"',
+        '"x*"',
+        "'",
+        '"',
+        "\\",
+        "7",
+        "2026-01-01",
+        ",",
+        "-",
+        ".",
+        "a.b",
+    ]
 )
 
 
