@@ -222,7 +222,8 @@ def _authentication(settings: Settings) -> Authentication:
 def _transport(settings: Settings) -> Transport:
     tls = None
     if settings.tls_cert is not None and settings.tls_key is not None:
-        authorities = settings.tls_client_ca and settings.tls_client_ca.read_bytes()
+        ca = settings.tls_client_ca
+        authorities = None if ca is None else ca.read_bytes()
         tls = Tls(settings.tls_key.read_bytes(), settings.tls_cert.read_bytes(), authorities)
     return Transport(
         max_message_bytes=settings.max_message_bytes,
@@ -284,7 +285,8 @@ def _uses_data(settings: Settings) -> bool:
 
 
 def _optional_address(settings: Settings) -> tuple[str, int] | None:
-    return settings.prometheus_listen and split_address(settings.prometheus_listen)
+    address = settings.prometheus_listen
+    return None if address is None else split_address(address)
 
 
 def _address(listen: str, port: int) -> str:

@@ -37,7 +37,8 @@ class TextFormatter(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
         """Return the line; a traceback follows on lines of its own."""
         fields = " ".join(f"{key}={_quoted(value)}" for key, value in _context(record).items())
-        line = f"{_time(record)} {record.levelname:<7} {record.getMessage()} {fields}".rstrip()
+        message = record.getMessage().replace("\n", "\\n")
+        line = f"{_time(record)} {record.levelname:<7} {message} {fields}".rstrip()
         if record.exc_info:
             line = f"{line}\n{self.formatException(record.exc_info)}"
         return line

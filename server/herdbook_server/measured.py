@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
 from typing import TypeVar
 
@@ -102,7 +102,7 @@ class MeasuredChunkStore:
         with _measured(self._durations, "delete"):
             await self._chunks.delete(digests)
 
-    def list_chunks(self) -> AsyncIterator[StoredChunk]:
+    def list_chunks(self) -> AsyncGenerator[StoredChunk, None]:
         """See `ChunkStore.list_chunks`."""
         return self._chunks.list_chunks()
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 from collections import deque
-from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
 
@@ -70,7 +70,7 @@ class Downloads:
         self._database = database
         self._chunks = chunks
 
-    async def manifest(self, reference: str) -> AsyncIterator[ManifestPart]:
+    async def manifest(self, reference: str) -> AsyncGenerator[ManifestPart, None]:
         """Yield a version's files in parts, sorted by the bytes of their paths.
 
         Raises:
@@ -88,7 +88,7 @@ class Downloads:
 
     async def download(
         self, model: str, version: int, digests: Sequence[bytes]
-    ) -> AsyncIterator[Sequence[tuple[bytes, bytes]]]:
+    ) -> AsyncGenerator[Sequence[tuple[bytes, bytes]], None]:
         """Yield chunks of a version with their digests, in the order asked.
 
         A batch holds several small chunks, 2 MiB in all at most. The bytes are not hashed again:
@@ -114,7 +114,7 @@ class Downloads:
 
     async def read_file(
         self, reference: str, path: str, *, offset: int, limit: int
-    ) -> AsyncIterator[FilePiece]:
+    ) -> AsyncGenerator[FilePiece, None]:
         """Yield a range of a file's bytes, one piece at least, whose chunks are hashed before.
 
         Raises:
@@ -145,7 +145,7 @@ class Downloads:
         if first:
             yield FilePiece(version.version, size_bytes, b"", first)
 
-    async def _files(self, digest: bytes) -> AsyncIterator[File]:
+    async def _files(self, digest: bytes) -> AsyncGenerator[File, None]:
         """Yield a manifest's files; fewer are fetched at once where files have many chunks."""
         after, limit = None, _FILES_AT_FIRST
         while True:
@@ -161,7 +161,7 @@ class Downloads:
 
     async def _read(
         self, chunks: Sequence[ChunkRef], offset: int, end: int
-    ) -> AsyncIterator[bytes]:
+    ) -> AsyncGenerator[bytes, None]:
         """Yield the bytes from `offset` to before `end`."""
         first, start = _chunk_at(chunks, offset)
         last, _ = _chunk_at(chunks, end - 1) if end > offset else (first - 1, 0)
@@ -172,7 +172,9 @@ class Downloads:
                 yield data[max(0, offset - start) : end - start]
                 start += len(data)
 
-    async def _fetch_all(self, refs: Iterable[ChunkRef]) -> AsyncIterator[tuple[bytes, bytes]]:
+    async def _fetch_all(
+        self, refs: Iterable[ChunkRef]
+    ) -> AsyncGenerator[tuple[bytes, bytes], None]:
         """Yield chunks in order, a few of them being fetched ahead."""
         ahead: deque[tuple[ChunkRef, asyncio.Task[bytes]]] = deque()
         try:
@@ -202,7 +204,7 @@ async def _contents(records: Records, reference: Reference) -> tuple[Resolution,
     return version, version.digest
 
 
-async def _parts(files: AsyncIterator[File]) -> AsyncIterator[tuple[File, ...]]:
+async def _parts(files: AsyncIterator[File]) -> AsyncGenerator[tuple[File, ...], None]:
     """Gather whole files into parts of a size that suits a message."""
     part: list[File] = []
     part_bytes = 0
@@ -219,7 +221,7 @@ async def _parts(files: AsyncIterator[File]) -> AsyncIterator[tuple[File, ...]]:
 
 async def _batches(
     chunks: AsyncIterator[tuple[bytes, bytes]],
-) -> AsyncIterator[Sequence[tuple[bytes, bytes]]]:
+) -> AsyncGenerator[Sequence[tuple[bytes, bytes]], None]:
     """Gather chunks into batches that together are no larger than one chunk may be."""
     batch: list[tuple[bytes, bytes]] = []
     batch_bytes = 0

@@ -84,6 +84,6 @@ class Health:
             async with asyncio.timeout(self._timeout_seconds):
                 await probe()
         except (HerdbookError, StoreError, OSError) as error:
-            logger.warning("The %s does not answer: %s", what, error or "it takes too long")
+            logger.warning("The %s does not answer: %s", what, str(error) or "it takes too long")
             return False
         return True

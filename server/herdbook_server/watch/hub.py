@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, Sequence
 
 from herdbook_server.errors import (
     DatabaseUnavailable,
@@ -94,7 +94,7 @@ class Hub:
                 logger.warning("The watch hub waits for the database: %s", error)
                 await asyncio.sleep(self._retry_seconds)
 
-    async def watch(self, subscription: Subscription) -> AsyncIterator[Update]:
+    async def watch(self, subscription: Subscription) -> AsyncGenerator[Update, None]:
         """Present states, a bookmark, then changes and bookmarks, without end.
 
         Raises ReferenceInvalid, FieldInvalid, TooManyWatches, DatabaseUnavailable, and Draining

@@ -48,7 +48,9 @@ class FleetServicer(fleet_pb2_grpc.FleetServiceServicer):
         reports, last = cut(rows, fit)
         return pb.ListReplicasResponse(
             reports=map(watching.report, reports),
-            next_page_token=listing.token(last and (last.replica_id, last.reference)),
+            next_page_token=listing.token(
+                None if last is None else (last.replica_id, last.reference)
+            ),
         )
 
 

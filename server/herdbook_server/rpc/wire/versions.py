@@ -20,7 +20,7 @@ from herdbook_server.rpc.wire.common import (
 from herdbook_server.rpc.wire.examples import from_example, to_example
 
 _STAGES = {stage: version_pb2.Stage.Value(f"STAGE_{stage.name}") for stage in Stage}
-_STAGES_BACK = {number: stage for stage, number in _STAGES.items()}
+_STAGES_BACK: dict[int, Stage] = {number: stage for stage, number in _STAGES.items()}
 _DURATION_MAX_SECONDS = 315_576_000_000
 _NANOS = 1_000_000_000
 _MICROSECONDS = 1_000_000

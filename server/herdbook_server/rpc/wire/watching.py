@@ -14,7 +14,7 @@ from herdbook_server.watch.values import Bookmark, ReferenceState, Replica, Subs
 _STATES = {
     state: fleet_pb2.ReplicaState.Value(f"REPLICA_STATE_{state.name}") for state in ReplicaState
 }
-_STATES_BACK = {number: state for state, number in _STATES.items()}
+_STATES_BACK: dict[int, ReplicaState] = {number: state for state, number in _STATES.items()}
 _DIGEST_BYTES = 32
 
 
