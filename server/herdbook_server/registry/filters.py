@@ -94,6 +94,9 @@ VERSION_FIELDS = Schema(
         "framework": Kind.TEXT,
         "format": Kind.TEXT,
         "source_uri": Kind.TEXT,
+        "digest": Kind.TEXT,
+        "lineage.run_id": Kind.TEXT,
+        "lineage.code.commit": Kind.TEXT,
         "size_bytes": Kind.INTEGER,
         "file_count": Kind.INTEGER,
         "created_at": Kind.TIME,
@@ -181,7 +184,7 @@ def _sort_key(part: str, schema: Schema) -> SortKey:
     match = _SORT_KEY.fullmatch(part)
     if match is None:
         raise _order_invalid(f"{shown(part.strip())} is no sort key such as number desc.")
-    name, key = _split(match[1])
+    name, key = _split(match[1], schema)
     problem = _field_problem(name, key, schema)
     if problem:
         raise _order_invalid(problem)
@@ -203,7 +206,7 @@ def _condition(tree: Tree, schema: Schema) -> Condition:
 
 
 def _restricted(tree: Restriction, schema: Schema) -> Condition:
-    name, key = _split(tree.field.text)
+    name, key = _split(tree.field.text, schema)
     if key is None and name in schema.keyed and tree.operator == ":":
         return _key_presence(tree, name)
     problem = _field_problem(name, key, schema)
@@ -241,11 +244,11 @@ def _presence(tree: Restriction, field: Field, kind: Kind) -> Condition:
     return Presence(field)
 
 
-def _split(text: str) -> tuple[str, str | None]:
+def _split(text: str, schema: Schema) -> tuple[str, str | None]:
     """The name of a field, and its key if it has one."""
     name, dot, key = text.partition(".")
-    if not dot:
-        return name, None
+    if not dot or text in schema.plain:
+        return text, None
     return name, key[1:-1] if key[:1] in {'"', "'"} else key
 
 
@@ -255,7 +258,8 @@ def _field_problem(name: str, key: str | None, schema: Schema) -> str:
             return f"{name} needs a key, such as {name}.team."
         return "" if is_key(key) else f"{shown(key)} is no key that {name} can have."
     if name not in schema.plain:
-        return f"There is no field {shown(name)}.{_similar(name, schema)}"
+        text = name if key is None else f"{name}.{key}"
+        return f"There is no field {shown(text)}.{_similar(text, schema)}"
     return "" if key is None else f"{name} has no keys."
 
 
