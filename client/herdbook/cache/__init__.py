@@ -67,7 +67,8 @@ class Cache:
     ) -> CachedVersion:
         """Returns a version, verified and kept from eviction until released.
 
-        Takes from `source` what is not here. If another process is fetching it, this waits and shares the outcome.
+        What is not here is taken from `source`. If another process is fetching the version, this
+        waits and shares the outcome.
 
         Args:
             digest: The version's digest: `sha256:` and 64 lower-case hex digits.

@@ -104,7 +104,7 @@ class Fetch:
 
 @dataclass(frozen=True, slots=True)
 class CancelFetch:
-    """Command: end the fetch that is under way, which is answered by Done or Failed all the same."""
+    """Command: end the fetch that is under way; Done or Failed answers it all the same."""
 
 
 @dataclass(frozen=True, slots=True)

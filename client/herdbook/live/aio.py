@@ -1,0 +1,212 @@
+"""The live model for asyncio."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import threading
+from collections.abc import Awaitable, Callable
+from concurrent.futures import Future
+from types import TracebackType
+from typing import Any, Generic, Self, TypeVar
+
+from herdbook.core.values import Resolution
+from herdbook.live.engine import LiveEngine
+from herdbook.live.face import LiveFace
+from herdbook.live.held import HeldModel
+from herdbook.live.model import LEASE_SECONDS
+
+ModelT = TypeVar("ModelT")
+
+
+class LoopBridge:
+    """Lets threads run the user's async functions in the loop they belong to."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Runs them in `loop`."""
+        self._loop = loop
+        self._lock = threading.Lock()
+        self._under_way: set[Future[Any]] = set()
+        self._closed = False
+
+    def adapt(self, function: Callable[..., Any]) -> Callable[..., Any]:
+        """Makes a function, async or not, one that a thread can call."""
+
+        def call(*arguments: Any) -> Any:
+            outcome = function(*arguments)
+            return self._run(outcome) if inspect.isawaitable(outcome) else outcome
+
+        return call
+
+    def cancel(self) -> None:
+        """Cancels what runs now."""
+        with self._lock:
+            under_way = list(self._under_way)
+        for future in under_way:
+            future.cancel()
+
+    def close(self) -> None:
+        """Cancels what runs; nothing runs from now on."""
+        with self._lock:
+            self._closed = True
+        self.cancel()
+
+    def _run(self, awaitable: Awaitable[Any]) -> Any:
+        future = asyncio.run_coroutine_threadsafe(_awaited(awaitable), self._loop)
+        with self._lock:
+            self._under_way.add(future)
+            closed = self._closed
+        if closed:
+            future.cancel()
+        try:
+            return future.result()
+        finally:
+            with self._lock:
+                self._under_way.discard(future)
+
+
+async def _awaited(awaitable: Awaitable[Any]) -> Any:
+    return await awaitable
+
+
+class AsyncLease(Generic[ModelT]):
+    """Keeps one model from being closed, from the beginning to the end of an `async with` block.
+
+    The block gets the model. A lease is used once.
+    """
+
+    __slots__ = ("_engine", "_held", "_timeout_seconds")
+
+    def __init__(self, engine: LiveEngine[ModelT], timeout_seconds: float) -> None:
+        """Will take the model that serves when the block begins."""
+        self._engine = engine
+        self._timeout_seconds = timeout_seconds
+        self._held: HeldModel[ModelT] | None = None
+
+    @property
+    def resolution(self) -> Resolution:
+        """The version of the leased model."""
+        if self._held is None:
+            raise RuntimeError("the lease has not begun")
+        return self._held.resolution
+
+    @property
+    def version(self) -> int:
+        """The number of the version of the leased model."""
+        return self.resolution.version
+
+    async def __aenter__(self) -> ModelT:
+        held = self._engine.held
+        if held is None or not held.take():
+            held = await self._wait()
+        self._held = held
+        return held.model
+
+    async def __aexit__(self, *failure: object) -> None:
+        if self._held is not None:
+            self._held.give_back()
+
+    async def _wait(self) -> HeldModel[ModelT]:
+        waiting = asyncio.ensure_future(
+            asyncio.to_thread(self._engine.lease, self._timeout_seconds)
+        )
+        try:
+            return await asyncio.shield(waiting)
+        except asyncio.CancelledError:
+            # The thread cannot be called back: what it leases, nobody will use.
+            waiting.add_done_callback(_give_back)
+            raise
+
+
+def _give_back(waiting: asyncio.Future[HeldModel[Any]]) -> None:
+    if not waiting.cancelled() and waiting.exception() is None:
+        waiting.result().give_back()
+
+
+class AsyncLiveModel(LiveFace[ModelT]):
+    """Follows a reference and holds a model of the version that it names now.
+
+    Each version that the reference comes to name is fetched, verified, loaded, warmed up and
+    validated beside the model that serves, then swapped in; the model before is closed when nobody
+    uses it any more, and the registry is told. A candidate that fails leaves the model in place and
+    is reported with the reason. While the registry is down the model keeps serving; a start then
+    takes the version that served last from the cache. The event loop is never blocked: the work is
+    done by threads. `loader`, `warmup`, `validate`, `close` and `on_change` may be async functions,
+    which run in the loop that started the live model; others run in a thread.
+
+    ```python
+    async with herdbook.AsyncLiveModel("fraud/tc@champion", loader=load) as live:
+        live.current.predict(x)
+        async with live.lease() as model:
+            ...
+    ```
+    """
+
+    __slots__ = ("_bridge",)
+
+    _bridge: LoopBridge
+
+    async def start(self) -> Self:
+        """Returns when a first model serves. Again does nothing.
+
+        Raises:
+            FirstLoadFailed: There is none, or not in time; the cause says why. Nothing runs any
+                more then.
+            ClientClosed: It has been closed.
+            ForkedProcess: The process has forked since the start.
+        """
+        if self._engine is not None:
+            self._check_running(self._engine)
+            return self
+        self._bridge = LoopBridge(asyncio.get_running_loop())
+        self._engine = engine = self._make_engine(self._bridge.adapt)
+        timeout_seconds = self._options.timeout_seconds
+        try:
+            engine.begin()
+            await asyncio.wait_for(asyncio.wrap_future(engine.first), timeout_seconds)
+        except TimeoutError:
+            failure = engine.first_failure(timeout_seconds)
+            await self.close()
+            raise failure from failure.__cause__
+        except BaseException:
+            await self.close()
+            raise
+        return self
+
+    async def close(self) -> None:
+        """Ends everything: waits for leases up to `drain_timeout_seconds`, then closes the model.
+
+        A lease that is held even longer closes it when it ends. Again does nothing; nor does it in
+        the child of a process that forked.
+        """
+        if self._engine is not None:
+            # A loader is given up; what the engine closes after that may need the loop.
+            self._bridge.cancel()
+            await asyncio.to_thread(self._engine.close)
+            self._bridge.close()
+
+    def lease(self, *, timeout_seconds: float = LEASE_SECONDS) -> AsyncLease[ModelT]:
+        """Returns a context manager that gives the model that serves and keeps it from closing.
+
+        Costs about a microsecond.
+
+        Args:
+            timeout_seconds: How long to wait if no model serves at the moment, as happens while
+                `swap="unload-first"` swaps.
+
+        Raises:
+            NotServing: At the beginning of the block: no model serves.
+            ForkedProcess: Likewise: the process has forked since the start.
+        """
+        return AsyncLease(self._started(), timeout_seconds)
+
+    async def __aenter__(self) -> Self:
+        return await self.start()
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        await self.close()

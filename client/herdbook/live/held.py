@@ -1,0 +1,156 @@
+"""A loaded model, who uses it, and when it may be closed."""
+
+from __future__ import annotations
+
+import logging
+import sys
+import threading
+import time
+from collections.abc import Callable
+from typing import Generic, TypeVar, cast
+
+from herdbook.cache.versions import CachedVersion
+from herdbook.core.values.registry import Resolution
+
+ModelT = TypeVar("ModelT")
+
+_log = logging.getLogger("herdbook.live")
+
+_FIRST_PAUSE_SECONDS = 0.002
+_LONGEST_PAUSE_SECONDS = 0.1
+
+
+class HeldModel(Generic[ModelT]):
+    """Counts the leases of one loaded model and closes it once. Thread-safe."""
+
+    __slots__ = (
+        "_close",
+        "_close_when_free",
+        "_closed",
+        "_files",
+        "_leases",
+        "_lock",
+        "_own_references",
+        "model",
+        "resolution",
+    )
+
+    def __init__(
+        self,
+        model: ModelT,
+        resolution: Resolution,
+        *,
+        files: CachedVersion,
+        close: Callable[[ModelT], object] | None,
+    ) -> None:
+        """Takes over the model, and its files in the cache, which are kept until it is closed."""
+        self.model = model
+        self.resolution = resolution
+        self._files = files
+        self._close = close
+        self._lock = threading.Lock()
+        self._leases = 0
+        self._close_when_free = False
+        self._closed = False
+        self._own_references = sys.maxsize
+
+    @property
+    def leases(self) -> int:
+        """How many leases are held."""
+        return self._leases
+
+    def publish(self) -> None:
+        """Notes how often the model is referred to before anybody reads it from the live model."""
+        self._own_references = sys.getrefcount(self.model)
+
+    def take(self) -> bool:
+        """Takes a lease; returns False if the model is closed."""
+        with self._lock:
+            if self._closed:
+                return False
+            self._leases += 1
+            return True
+
+    def give_back(self) -> None:
+        """Gives a lease back; the last one closes a model that waits for it."""
+        with self._lock:
+            self._leases -= 1
+            last = self._close_when_free and self._leases == 0 and not self._closed
+            self._closed = self._closed or last
+        if last:
+            self._finish()
+
+    def drain(self, limit_seconds: float, *, read_limit_seconds: float) -> bool:
+        """Waits until nobody uses the model any more; returns whether its leases have ended.
+
+        Reads of `current` leave no trace, so where closing does something this watches how often
+        the model is referred to; after `read_limit_seconds`, references no longer count.
+        """
+        started_at = time.monotonic()
+        pause_seconds = _FIRST_PAUSE_SECONDS
+        while True:
+            waited_seconds = time.monotonic() - started_at
+            read = waited_seconds < min(limit_seconds, read_limit_seconds) and self._is_read()
+            if not (self._leases or read) or (self._leases and waited_seconds >= limit_seconds):
+                return self._leases == 0
+            time.sleep(pause_seconds)
+            pause_seconds = min(2 * pause_seconds, _LONGEST_PAUSE_SECONDS)
+
+    def close(self) -> None:
+        """Closes the model, now or when its last lease ends."""
+        with self._lock:
+            self._close_when_free = True
+            now = self._leases == 0 and not self._closed
+            self._closed = self._closed or now
+        if now:
+            self._finish()
+
+    def _is_read(self) -> bool:
+        return self._close is not None and sys.getrefcount(self.model) > self._own_references
+
+    def _finish(self) -> None:
+        close, model = self._close, self.model
+        # Nothing here keeps the model in memory from now on.
+        self.model = cast("ModelT", None)
+        try:
+            if close is not None:
+                close(model)
+        except Exception:  # noqa: BLE001 - it is the user's code
+            _log.exception("%s was not closed well", self.resolution.reference)
+        finally:
+            self._files.release()
+
+
+class Lease(Generic[ModelT]):
+    """Keeps one model from being closed, from the beginning to the end of a `with` block.
+
+    The block gets the model. A lease is used once.
+    """
+
+    __slots__ = ("_find", "_held", "_timeout_seconds")
+
+    def __init__(self, find: Callable[[float], HeldModel[ModelT]], timeout_seconds: float) -> None:
+        """Will take the model that `find` leases when the block begins."""
+        self._find = find
+        self._timeout_seconds = timeout_seconds
+        self._held: HeldModel[ModelT] | None = None
+
+    @property
+    def resolution(self) -> Resolution:
+        """The version of the leased model."""
+        if self._held is None:
+            raise RuntimeError("the lease has not begun")
+        return self._held.resolution
+
+    @property
+    def version(self) -> int:
+        """The number of the version of the leased model."""
+        return self.resolution.version
+
+    def __enter__(self) -> ModelT:
+        self._held = self._find(self._timeout_seconds)
+        return self._held.model
+
+    def __exit__(self, *failure: object) -> None:
+        if self._held is not None:
+            self._held.give_back()

@@ -1,0 +1,95 @@
+"""The live model for threads."""
+
+from __future__ import annotations
+
+from concurrent.futures import TimeoutError as FutureTimeoutError
+from types import TracebackType
+from typing import Self, TypeVar
+
+from herdbook.live.face import LiveFace
+from herdbook.live.held import Lease
+
+ModelT = TypeVar("ModelT")
+
+LEASE_SECONDS = 30.0
+
+
+class LiveModel(LiveFace[ModelT]):
+    """Follows a reference and holds a model of the version that it names now.
+
+    Each version that the reference comes to name is fetched, verified, loaded, warmed up and
+    validated beside the model that serves, then swapped in; the model before is closed when nobody
+    uses it any more, and the registry is told. A candidate that fails leaves the model in place and
+    is reported with the reason. While the registry is down the model keeps serving; a start then
+    takes the version that served last from the cache. Every method may be called by any thread.
+
+    ```python
+    with herdbook.LiveModel("fraud/tc@champion", loader=load) as live:
+        live.current.predict(x)
+        with live.lease() as model:
+            ...
+    ```
+    """
+
+    __slots__ = ()
+
+    def start(self) -> Self:
+        """Returns when a first model serves. Again does nothing.
+
+        Raises:
+            FirstLoadFailed: There is none, or not in time; the cause says why. Nothing runs any
+                more then.
+            ClientClosed: It has been closed.
+            ForkedProcess: The process has forked since the start.
+        """
+        if self._engine is not None:
+            self._check_running(self._engine)
+            return self
+        self._engine = engine = self._make_engine(lambda function: function)
+        timeout_seconds = self._options.timeout_seconds
+        try:
+            engine.begin()
+            engine.first.result(timeout_seconds)
+        except FutureTimeoutError:
+            failure = engine.first_failure(timeout_seconds)
+            engine.close()
+            raise failure from failure.__cause__
+        except BaseException:
+            engine.close()
+            raise
+        return self
+
+    def close(self) -> None:
+        """Ends everything: waits for leases up to `drain_timeout_seconds`, then closes the model.
+
+        A lease that is held even longer closes it when it ends. Again does nothing; nor does it in
+        the child of a process that forked.
+        """
+        if self._engine is not None:
+            self._engine.close()
+
+    def lease(self, *, timeout_seconds: float = LEASE_SECONDS) -> Lease[ModelT]:
+        """Returns a context manager that gives the model that serves and keeps it from closing.
+
+        Costs about a microsecond.
+
+        Args:
+            timeout_seconds: How long to wait if no model serves at the moment, as happens while
+                `swap="unload-first"` swaps.
+
+        Raises:
+            NotServing: At the beginning of the block: no model serves.
+            ForkedProcess: Likewise: the process has forked since the start.
+        """
+        return Lease(self._started().lease, timeout_seconds)
+
+    def __enter__(self) -> Self:
+        return self.start()
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()

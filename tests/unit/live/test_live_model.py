@@ -1,0 +1,559 @@
+from __future__ import annotations
+
+import gc
+import threading
+import weakref
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from herdbook.core.values import ReplicaState
+from herdbook.errors import (
+    ClientClosed,
+    FieldInvalid,
+    ReferenceInvalid,
+    Unauthenticated,
+    Unavailable,
+)
+from herdbook.live import (
+    FirstLoadFailed,
+    LeasesHeld,
+    LiveModel,
+    LiveState,
+    LiveStatus,
+    NotServing,
+    ValidationFailed,
+)
+from tests.support.waiting import wait_until
+from tests.unit.live.registries import REFERENCE, MemoryRegistry, Model, wait_for_text
+
+ADD_VERSION_TEXTS = ("two", "three")
+
+
+@pytest.fixture
+def live(registry: MemoryRegistry) -> Iterator[LiveModel[Model]]:
+    with LiveModel(REFERENCE, loader=Model) as started:
+        for text in ADD_VERSION_TEXTS:
+            registry.add(text)
+        yield started
+
+
+def last_state(registry: MemoryRegistry) -> ReplicaState | None:
+    return registry.reports[-1].state if registry.reports else None
+
+
+def test_a_start_returns_with_a_first_model_that_serves(
+    live: LiveModel[Model], registry: MemoryRegistry
+) -> None:
+    assert live.current.predict() == "one"
+    assert live.version == 1
+    status = live.status()
+    assert status.state is LiveState.SERVING
+    assert status.serving == status.target == registry.resolution(1)
+    assert (status.swap_count, status.failure_count) == (1, 0)
+    wait_until(lambda: live.status().connected, "the registry has spoken")
+    age = live.status().contact_age_seconds
+    assert age is not None
+    assert age >= 0
+
+
+def test_reports_name_the_replica_and_what_it_serves(
+    live: LiveModel[Model], registry: MemoryRegistry
+) -> None:
+    wait_until(lambda: last_state(registry) is ReplicaState.SERVING, "serving is reported")
+    report = registry.reports[-1]
+    assert report.reference == live.reference
+    assert (report.version, report.serving_version) == (1, 1)
+    assert report.serving_digest == registry.resolution(1).digest
+    assert report.replica == registry.replicas[0]
+    assert report.replica.id
+    assert report.replica.host
+
+
+def test_a_replica_has_the_name_its_operator_gives(
+    registry: MemoryRegistry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HERDBOOK_REPLICA_NAME", "pod-7")
+    with LiveModel(REFERENCE, loader=Model):
+        assert registry.replicas[-1].name == "pod-7"
+
+
+def test_a_moved_alias_swaps_the_model_and_closes_the_one_before(
+    live: LiveModel[Model], registry: MemoryRegistry
+) -> None:
+    first = weakref.ref(live.current)
+    registry.move(2)
+    wait_for_text(live, "two")
+    assert live.version == 2
+    wait_until(lambda: Model.made[0].close_count == 1, "the first model is closed")
+    Model.made.clear()
+    gc.collect()
+    assert first() is None
+
+
+def test_a_leased_model_is_closed_only_after_its_lease(
+    live: LiveModel[Model], registry: MemoryRegistry
+) -> None:
+    lease = live.lease()
+    with lease as model:
+        assert lease.version == 1
+        registry.move(2)
+        wait_for_text(live, "two")
+        assert live.status().state is LiveState.DRAINING
+        assert model.predict() == "one"
+        del model
+    wait_until(lambda: Model.made[0].close_count == 1, "the first model is closed")
+    wait_until(lambda: live.status().state is LiveState.SERVING, "nothing drains")
+
+
+def test_a_model_that_somebody_has_just_read_is_not_closed_under_them(
+    live: LiveModel[Model], registry: MemoryRegistry
+) -> None:
+    model = live.current
+    registry.move(2)
+    wait_for_text(live, "two")
+    assert model.predict() == "one"
+    assert live.status().state is LiveState.DRAINING
+    del model
+    wait_until(lambda: Model.made[0].close_count == 1, "the first model is closed")
+
+
+def test_leases_beyond_the_drain_limit_do_not_stop_later_swaps(
+    registry: MemoryRegistry,
+) -> None:
+    registry.add("two")
+    registry.add("three")
+    with LiveModel(REFERENCE, loader=Model, drain_timeout_seconds=0.05) as live:
+        with live.lease() as model:
+            registry.move(2)
+            wait_for_text(live, "two")
+            registry.move(3)
+            wait_for_text(live, "three")
+            assert model.predict() == "one"
+        assert Model.made[0].close_count == 1
+
+
+def test_a_given_close_is_called_instead_of_the_models_own(registry: MemoryRegistry) -> None:
+    closed: list[str] = []
+    with LiveModel(REFERENCE, loader=Model, close=lambda model: closed.append(model.text)):
+        pass
+    assert closed == ["one"]
+    assert Model.made[0].close_count == 0
+
+
+def test_a_model_that_does_not_close_well_disturbs_nobody(registry: MemoryRegistry) -> None:
+    registry.add("two")
+
+    def close(_: Model) -> None:
+        raise OSError("device busy")
+
+    with LiveModel(REFERENCE, loader=Model, close=close) as live:
+        registry.move(2)
+        wait_for_text(live, "two")
+
+
+def test_a_candidate_is_warmed_up_and_validated_before_it_serves(
+    registry: MemoryRegistry,
+) -> None:
+    order: list[str] = []
+    with LiveModel(
+        REFERENCE,
+        loader=lambda path: order.append("load") or Model(path),
+        warmup=lambda model: order.append(f"warm up {model.text}"),
+        validate=lambda model: order.append(f"validate {model.text}"),
+    ):
+        assert order == ["load", "warm up one", "validate one"]
+
+
+@pytest.mark.parametrize("step", ["loader", "warmup", "validate", "validate False"])
+def test_a_failing_candidate_is_reported_with_its_reason_and_the_model_stays(
+    registry: MemoryRegistry, step: str
+) -> None:
+    registry.add("two")
+
+    def fails(name: str) -> bool:
+        return step == name and len(Model.made) + (name == "loader") > 1
+
+    def loader(path: Path) -> Model:
+        if fails("loader"):
+            raise RuntimeError("no such layer")
+        return Model(path)
+
+    def warmup(_: Model) -> None:
+        if fails("warmup"):
+            raise RuntimeError("no such layer")
+
+    def validate(_: Model) -> bool:
+        if fails("validate"):
+            raise RuntimeError("no such layer")
+        return not (step == "validate False" and len(Model.made) > 1)
+
+    with LiveModel(REFERENCE, loader=loader, warmup=warmup, validate=validate) as live:
+        registry.move(2)
+        wait_until(lambda: live.status().state is LiveState.FAILED, "the candidate has failed")
+        failure = live.status().failure
+        assert failure is not None
+        assert failure.resolution.version == 2
+        assert failure.retry_in_seconds > 0
+        wait_until(lambda: last_state(registry) is ReplicaState.FAILED, "the failure is reported")
+        report = registry.reports[-1]
+        assert (report.version, report.serving_version) == (2, 1)
+        assert report.failure == failure.reason
+        if step == "validate False":
+            assert isinstance(failure.error, ValidationFailed)
+        else:
+            assert "no such layer" in report.failure
+        assert live.current.predict() == "one"
+        assert [model.close_count for model in Model.made[1:]] == [1] * (len(Model.made) - 1)
+
+
+def test_a_candidate_that_was_turned_down_does_not_stay_in_memory(
+    registry: MemoryRegistry,
+) -> None:
+    registry.add("two")
+
+    def validate(model: Model) -> None:
+        if model.text == "two":
+            raise RuntimeError("worse than before")
+
+    with LiveModel(REFERENCE, loader=Model, validate=validate) as live:
+        registry.move(2)
+        wait_until(lambda: live.status().state is LiveState.FAILED, "the candidate has failed")
+        rejected = weakref.ref(Model.made[1])
+        Model.made.clear()
+        gc.collect()
+        assert rejected() is None
+
+
+def test_a_failed_candidate_is_tried_again_after_a_while(registry: MemoryRegistry) -> None:
+    registry.add("two")
+    attempts: list[str] = []
+
+    def loader(path: Path) -> Model:
+        model = Model(path)
+        attempts.append(model.text)
+        if attempts.count("two") in {1, 2}:
+            raise RuntimeError("out of memory")
+        return model
+
+    with LiveModel(REFERENCE, loader=loader, retry_seconds=0.01) as live:
+        registry.move(2)
+        wait_for_text(live, "two")
+        assert live.status().failure is None
+        assert live.status().failure_count == 2
+
+
+def test_a_failed_candidate_gives_way_when_the_alias_moves(
+    live: LiveModel[Model], registry: MemoryRegistry
+) -> None:
+    registry.move(registry.add("broken"))
+    wait_until(lambda: live.status().state is LiveState.FAILED, "the candidate has failed")
+    registry.move(2)
+    wait_for_text(live, "two")
+    assert live.status().failure is None
+
+
+def test_an_alias_that_moves_during_a_load_ends_at_its_newest_target(
+    registry: MemoryRegistry,
+) -> None:
+    registry.add("two")
+    registry.add("three")
+    loading, go_on = threading.Event(), threading.Event()
+
+    def loader(path: Path) -> Model:
+        model = Model(path)
+        if model.text == "two":
+            loading.set()
+            assert go_on.wait(30)
+        return model
+
+    with LiveModel(REFERENCE, loader=loader) as live:
+        registry.move(2)
+        assert loading.wait(30)
+        registry.move(3)
+        go_on.set()
+        wait_for_text(live, "three")
+        assert live.status().swap_count == 2
+        dropped = next(model for model in Model.made if model.text == "two")
+        wait_until(lambda: dropped.close_count == 1, "the stale candidate is closed")
+
+
+def test_an_alias_that_moves_during_a_fetch_does_not_wait_for_it(
+    live: LiveModel[Model], registry: MemoryRegistry
+) -> None:
+    registry.sources[1].gate.clear()
+    registry.downloading.clear()
+    registry.move(2)
+    assert registry.downloading.wait(30)
+    registry.move(3)
+    wait_for_text(live, "three")
+
+
+def test_a_deleted_alias_leaves_the_model_serving_and_shows_in_the_status(
+    live: LiveModel[Model], registry: MemoryRegistry
+) -> None:
+    registry.move(None)
+    wait_until(lambda: live.status().state is LiveState.MISSING, "the alias is gone")
+    assert live.status().missing_reason == "ALIAS_NOT_FOUND"
+    assert live.status().target is None
+    assert live.current.predict() == "one"
+    registry.move(2)
+    wait_for_text(live, "two")
+
+
+def test_an_outage_leaves_the_model_serving_and_ends_where_the_alias_is(
+    live: LiveModel[Model], registry: MemoryRegistry
+) -> None:
+    registry.break_down()
+    wait_until(lambda: not live.status().connected, "the outage shows")
+    assert live.status().outage_reason == "The registry is down."
+    assert live.current.predict() == "one"
+    registry.come_back()
+    wait_until(lambda: live.status().connected, "the outage is over")
+    registry.move(2)
+    wait_for_text(live, "two")
+
+
+def test_after_an_outage_the_last_report_is_repeated(
+    live: LiveModel[Model], registry: MemoryRegistry
+) -> None:
+    wait_until(lambda: last_state(registry) is ReplicaState.SERVING, "serving is reported")
+    wait_until(lambda: live.status().connected, "the registry has spoken")
+    registry.break_down()
+    registry.reports.clear()
+    registry.come_back()
+    wait_until(lambda: last_state(registry) is ReplicaState.SERVING, "serving is reported again")
+
+
+def test_with_the_registry_down_a_start_takes_what_served_last(
+    live: LiveModel[Model], registry: MemoryRegistry
+) -> None:
+    registry.move(2)
+    wait_for_text(live, "two")
+    wait_until(lambda: live.status().state is LiveState.SERVING, "nothing drains")
+    live.close()
+    registry.down = True
+    with LiveModel(REFERENCE, loader=Model) as again:
+        assert again.current.predict() == "two"
+        assert not again.status().connected
+        registry.move(3)
+        registry.come_back()
+        wait_for_text(again, "three")
+
+
+def test_a_start_on_a_broken_target_takes_what_served_last(registry: MemoryRegistry) -> None:
+    LiveModel(REFERENCE, loader=Model).start().close()
+    registry.move(registry.add("broken"))
+    with LiveModel(REFERENCE, loader=Model) as again:
+        assert again.current.predict() == "one"
+        failure = again.status().failure
+        assert failure is not None
+        assert failure.resolution.version == 2
+
+
+def test_a_first_model_that_does_not_load_is_an_error_with_its_cause(
+    registry: MemoryRegistry,
+) -> None:
+    registry.move(registry.add("broken"))
+    live = LiveModel(REFERENCE, loader=Model)
+    with pytest.raises(FirstLoadFailed, match="broken does not load") as caught:
+        live.start()
+    assert isinstance(caught.value.__cause__, ValueError)
+    assert registry.closed.is_set()
+    assert last_state(registry) is ReplicaState.FAILED
+
+
+def test_a_reference_that_names_nothing_is_an_error(registry: MemoryRegistry) -> None:
+    registry.move(None)
+    with pytest.raises(FirstLoadFailed, match="ALIAS_NOT_FOUND"):
+        LiveModel(REFERENCE, loader=Model).start()
+
+
+def test_a_registry_that_refuses_is_an_error_with_its_cause(registry: MemoryRegistry) -> None:
+    registry.refusal = Unauthenticated("A token is needed.")
+    with pytest.raises(FirstLoadFailed, match="token") as caught:
+        LiveModel(REFERENCE, loader=Model).start()
+    assert caught.value.__cause__ is registry.refusal
+
+
+def test_a_start_without_registry_and_cache_ends_in_time_and_says_why(
+    registry: MemoryRegistry,
+) -> None:
+    registry.down = True
+    with pytest.raises(FirstLoadFailed, match=r"within 0\.3 s: The registry is down") as caught:
+        LiveModel(REFERENCE, loader=Model, timeout_seconds=0.3).start()
+    assert isinstance(caught.value.__cause__, Unavailable)
+
+
+def test_a_start_that_hangs_in_its_loader_ends_in_time_and_drops_the_late_model(
+    registry: MemoryRegistry,
+) -> None:
+    go_on = threading.Event()
+
+    def loader(path: Path) -> Model:
+        assert go_on.wait(30)
+        return Model(path)
+
+    live = LiveModel(REFERENCE, loader=loader, timeout_seconds=0.2, drain_timeout_seconds=0.1)
+    with pytest.raises(FirstLoadFailed, match="still loading"):
+        live.start()
+    go_on.set()
+    wait_until(lambda: Model.made and Model.made[0].close_count == 1, "the late model is closed")
+
+
+def test_a_version_without_files_in_the_registry_says_so(registry: MemoryRegistry) -> None:
+    source = registry.sources[0]
+    source.digest = None  # type: ignore[assignment]
+    with pytest.raises(FirstLoadFailed, match="does not hold the files"):
+        LiveModel(REFERENCE, loader=Model).start()
+
+
+def test_unload_first_closes_the_old_model_before_the_new_one_is_loaded(
+    registry: MemoryRegistry,
+) -> None:
+    registry.add("two")
+    loaded_at_once: list[int] = []
+
+    def loader(path: Path) -> Model:
+        loaded_at_once.append(sum(model.close_count == 0 for model in Model.made))
+        return Model(path)
+
+    with LiveModel(REFERENCE, loader=loader, swap="unload-first") as live:
+        registry.move(2)
+        wait_until(lambda: live.version == 2, "version 2 serves")
+        assert loaded_at_once == [0, 0]
+
+
+def test_unload_first_makes_leases_wait_and_reads_of_current_say_so(
+    registry: MemoryRegistry,
+) -> None:
+    registry.add("two")
+    loading, go_on = threading.Event(), threading.Event()
+
+    def loader(path: Path) -> Model:
+        model = Model(path)
+        if model.text == "two":
+            loading.set()
+            assert go_on.wait(30)
+        return model
+
+    with LiveModel(REFERENCE, loader=loader, swap="unload-first") as live:
+        registry.move(2)
+        assert loading.wait(30)
+        with pytest.raises(NotServing, match="serves at this moment"):
+            _ = live.current
+        with pytest.raises(NotServing), live.lease(timeout_seconds=0):
+            pass
+        threading.Timer(0.05, go_on.set).start()
+        with live.lease() as model:
+            assert model.predict() == "two"
+
+
+def test_unload_first_falls_back_to_the_old_version_from_the_cache(
+    registry: MemoryRegistry,
+) -> None:
+    with LiveModel(REFERENCE, loader=Model, swap="unload-first") as live:
+        registry.move(registry.add("broken"))
+        wait_until(lambda: live.status().failure_count == 1, "the candidate has failed")
+        with live.lease() as model:
+            assert model.predict() == "one"
+        wait_until(lambda: live.status().state is LiveState.FAILED, "the failure shows")
+        assert live.status().serving == registry.resolution(1)
+        assert registry.sources[0].manifest_count == 1
+
+
+def test_unload_first_keeps_a_model_whose_leases_do_not_end(registry: MemoryRegistry) -> None:
+    registry.add("two")
+    with LiveModel(
+        REFERENCE,
+        loader=Model,
+        swap="unload-first",
+        drain_timeout_seconds=0.05,
+        retry_seconds=0.05,
+    ) as live:
+        with live.lease() as model:
+            registry.move(2)
+            wait_until(lambda: live.status().failure_count > 0, "the swap was given up")
+            failure = live.status().failure
+            assert failure is not None
+            assert isinstance(failure.error, LeasesHeld)
+            assert model.predict() == "one"
+            del model
+        wait_until(lambda: live.version == 2, "version 2 serves")
+
+
+def test_changes_are_told_in_order_and_what_a_listener_raises_disturbs_nobody(
+    registry: MemoryRegistry,
+) -> None:
+    heard: list[LiveStatus] = []
+
+    def listen(status: LiveStatus) -> None:
+        heard.append(status)
+        raise RuntimeError("listener")
+
+    registry.add("two")
+    with LiveModel(REFERENCE, loader=Model, on_change=listen) as live:
+        registry.move(2)
+        wait_for_text(live, "two")
+    states = [status.state for status in heard]
+    served = [status.serving.version for status in heard if status.serving]
+    assert states.index(LiveState.DOWNLOADING) < states.index(LiveState.LOADING)
+    assert served == sorted(served)
+    assert served[-1] == 2
+
+
+def test_a_closed_live_model_says_so(live: LiveModel[Model]) -> None:
+    live.close()
+    live.close()
+    assert Model.made[0].close_count == 1
+    assert live.status().state is LiveState.CLOSED
+    assert live.version is None
+    with pytest.raises(NotServing, match="closed"):
+        _ = live.current
+    with pytest.raises(NotServing, match="closed"), live.lease():
+        pass
+    with pytest.raises(ClientClosed):
+        live.start()
+
+
+def test_closing_waits_for_leases_and_leaves_the_rest_to_the_last_one(
+    registry: MemoryRegistry,
+) -> None:
+    live = LiveModel(REFERENCE, loader=Model, drain_timeout_seconds=0.05).start()
+    with live.lease() as model:
+        live.close()
+        assert model.predict() == "one"
+    assert Model.made[0].close_count == 1
+
+
+def test_a_live_model_that_was_not_started_says_so(registry: MemoryRegistry) -> None:
+    live = LiveModel(REFERENCE, loader=Model)
+    with pytest.raises(NotServing, match="not been started"):
+        _ = live.current
+    with pytest.raises(NotServing, match="not been started"):
+        live.status()
+    assert live.version is None
+    live.close()
+    with pytest.raises(AttributeError):
+        live.curent  # type: ignore[attr-defined]  # noqa: B018 - a slip of the pen
+
+
+def test_a_started_live_model_starts_once(live: LiveModel[Model], registry: MemoryRegistry) -> None:
+    assert live.start() is live
+    assert len(registry.replicas) == 1
+
+
+def test_arguments_that_make_no_sense_are_refused_at_once() -> None:
+    with pytest.raises(ReferenceInvalid):
+        LiveModel("no reference!", loader=Model)
+    with pytest.raises(FieldInvalid, match="swap"):
+        LiveModel(REFERENCE, loader=Model, swap="both")  # type: ignore[arg-type]
+    with pytest.raises(FieldInvalid, match="timeout_seconds"):
+        LiveModel(REFERENCE, loader=Model, timeout_seconds=-1)
+
+
+def test_current_is_a_slot_and_nothing_more() -> None:
+    assert type(LiveModel.__dict__.get("current", LiveModel.current)).__name__ == (
+        "member_descriptor"
+    )
