@@ -62,7 +62,7 @@ class Settings(BaseSettings):
     log_level: LogLevel = "info"
     """The least that is logged."""
     otlp_endpoint: str | None = Field(default=None)
-    """Where traces and metrics go, such as `http://collector:4317`; OpenTelemetry's own count too."""
+    """Where traces and metrics go, such as `http://collector:4317`, beside OpenTelemetry's own."""
     prometheus_listen: str | None = None
     """Address and port to serve metrics at, in Prometheus' format."""
     ready_file: Path | None = None

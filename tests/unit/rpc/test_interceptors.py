@@ -23,6 +23,12 @@ from tests.unit.rpc.serving import serving
 
 MESSAGE = pb.UploadChunksRequest(model="m", chunks=[pb.Chunk(sha256=b"x" * 32, data=bytes(2**20))])
 
+METHODS = {
+    "unary_unary": "FindMissingChunks",
+    "stream_unary": "UploadChunks",
+    "unary_stream": "ReadFile",
+}
+
 
 class Servicer(artifact_pb2_grpc.ArtifactServiceServicer):
     """Does what a test tells it to."""
@@ -32,13 +38,13 @@ class Servicer(artifact_pb2_grpc.ArtifactServiceServicer):
         self.request_ids: list[str] = []
         self.closed = asyncio.Event()
 
-    async def FindMissingChunks(self, request, context):
+    async def FindMissingChunks(self, request, context):  # noqa: N802 - the contract names it
         self.request_ids.append(calls.current().request_id)
         if self.error:
             raise self.error
         return pb.FindMissingChunksResponse()
 
-    async def UploadChunks(self, request_iterator, context):
+    async def UploadChunks(self, request_iterator, context):  # noqa: N802 - the contract names it
         self.request_ids.append(calls.current().request_id)
         await anext(request_iterator)
         if self.error:
@@ -48,7 +54,7 @@ class Servicer(artifact_pb2_grpc.ArtifactServiceServicer):
             count += 1
         return pb.UploadChunksResponse(chunk_count=count)
 
-    async def ReadFile(self, request, context):
+    async def ReadFile(self, request, context):  # noqa: N802 - the contract names it
         self.request_ids.append(calls.current().request_id)
         try:
             yield pb.ReadFileResponse(data=b"moo")
@@ -110,11 +116,10 @@ async def test_a_call_without_request_id_gets_one(servicer, stub) -> None:
 
 async def test_a_refused_response_stream_has_its_reason(servicer, stub) -> None:
     servicer.error = FileNotFound("There is none.")
-    received = []
+    call = stub.ReadFile(pb.ReadFileRequest())
+    assert (await call.read()).data == b"moo"
     with pytest.raises(grpc.aio.AioRpcError) as caught:
-        async for response in stub.ReadFile(pb.ReadFileRequest()):
-            received.append(response.data)
-    assert received == [b"moo"]
+        await call.read()
     assert reason(caught.value) == "FILE_NOT_FOUND"
 
 
@@ -160,20 +165,15 @@ async def test_a_failure_of_ours_is_logged_and_leaks_nothing(servicer, stub, cap
     assert "swordfish" in str(failures[0].exc_info)
 
 
-@pytest.mark.parametrize("method", ["FindMissingChunks", "UploadChunks", "ReadFile"])
-async def test_bytes_that_are_no_message_are_the_callers_fault(servicer, method) -> None:
-    async def requests() -> AsyncIterator[bytes]:
-        yield b"\xff\xff\xff"
-
+@pytest.mark.parametrize("kind", ["unary_unary", "stream_unary", "unary_stream"])
+async def test_bytes_that_are_no_message_are_the_callers_fault(servicer, kind) -> None:
+    garbage = b"\xff\xff\xff"
+    method = METHODS[kind]
     async with serving(servicer) as served:
-        path = f"/herdbook.v1.ArtifactService/{method}"
+        invoke = getattr(served.channel, kind)(f"/herdbook.v1.ArtifactService/{method}")
+        call = invoke(iter([garbage]) if kind == "stream_unary" else garbage)
         with pytest.raises(grpc.aio.AioRpcError) as caught:
-            if method == "UploadChunks":
-                await served.channel.stream_unary(path)(requests())
-            elif method == "ReadFile":
-                await served.channel.unary_stream(path)(b"\xff\xff\xff").read()
-            else:
-                await served.channel.unary_unary(path)(b"\xff\xff\xff")
+            await (call.read() if kind == "unary_stream" else call)
     assert caught.value.code() is grpc.StatusCode.INVALID_ARGUMENT
     assert reason(caught.value) == "FIELD_INVALID"
 

@@ -64,10 +64,14 @@ def test_details_say_what_is_to_blame() -> None:
     resource = detail(status, error_details_pb2.ResourceInfo)
     bad_request = detail(status, error_details_pb2.BadRequest)
     failure = detail(status, error_details_pb2.PreconditionFailure)
-    assert info and info.metadata["current_version"] == "7"
-    assert resource and resource.resource_name == "fraud/tc:7"
-    assert bad_request and bad_request.field_violations[0].field == "reference"
-    assert failure and failure.violations[0].subject == "champion"
+    assert info
+    assert info.metadata["current_version"] == "7"
+    assert resource
+    assert resource.resource_name == "fraud/tc:7"
+    assert bad_request
+    assert bad_request.field_violations[0].field == "reference"
+    assert failure
+    assert failure.violations[0].subject == "champion"
     assert detail(status, error_details_pb2.RetryInfo) is None
 
 
@@ -75,7 +79,8 @@ def test_what_is_unavailable_says_when_to_try_again() -> None:
     retry = detail(
         status_of(errors.Draining("Bye.", retry_after_seconds=0.25)), error_details_pb2.RetryInfo
     )
-    assert retry and retry.retry_delay.ToMilliseconds() == 250
+    assert retry
+    assert retry.retry_delay.ToMilliseconds() == 250
     assert detail(status_of(errors.StoreUnavailable("Later.")), error_details_pb2.RetryInfo)
 
 
@@ -91,13 +96,16 @@ def test_a_status_fits_a_trailer_whatever_the_error_holds() -> None:
     status = status_of(error)
     assert status.ByteSize() < TRAILER_BYTES
     info = detail(status, error_details_pb2.ErrorInfo)
-    assert info and info.metadata["missing_count"] == "1000"
+    assert info
+    assert info.metadata["missing_count"] == "1000"
     failure = detail(status, error_details_pb2.PreconditionFailure)
-    assert failure and len(failure.violations) >= 1
+    assert failure
+    assert len(failure.violations) >= 1
 
 
 def test_a_failure_of_ours_says_nothing_of_its_cause() -> None:
     status = internal_status()
     info = detail(status, error_details_pb2.ErrorInfo)
-    assert info and info.reason == "INTERNAL"
+    assert info
+    assert info.reason == "INTERNAL"
     assert status.code == grpc.StatusCode.INTERNAL.value[0]

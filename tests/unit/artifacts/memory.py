@@ -1,0 +1,102 @@
+"""A chunk store and a chunk index in memory, which tests look into and put faults into."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, AsyncIterator, Collection, Mapping, Sequence
+from contextlib import asynccontextmanager
+
+from herdbook_server.ports.chunks import ChunkMissing, StoredChunk
+from herdbook_server.ports.values import ChunkRef
+
+
+class MemoryStore:
+    """Keeps chunks in a dictionary, and notes how many are being stored at once."""
+
+    def __init__(self) -> None:
+        self.chunks: dict[bytes, bytes] = {}
+        self.failures: dict[bytes, Exception] = {}
+        """What storing a chunk raises."""
+        self.gate = asyncio.Event()
+        """Nothing is stored before it is set."""
+        self.gate.set()
+        self.bytes_in_hand = 0
+        self.most_bytes_in_hand = 0
+        self.gets = 0
+
+    async def put(self, digest: bytes, data: bytes | memoryview) -> None:
+        self.bytes_in_hand += len(data)
+        self.most_bytes_in_hand = max(self.most_bytes_in_hand, self.bytes_in_hand)
+        try:
+            await self.gate.wait()
+            await asyncio.sleep(0)
+            if digest in self.failures:
+                raise self.failures[digest]
+            self.chunks[digest] = bytes(data)
+        finally:
+            self.bytes_in_hand -= len(data)
+
+    async def get(self, digest: bytes, size_bytes: int) -> bytes:
+        self.gets += 1
+        await asyncio.sleep(0)
+        if digest not in self.chunks:
+            raise ChunkMissing(digest)
+        return self.chunks[digest]
+
+    async def delete(self, digests: Sequence[bytes]) -> None:
+        for digest in digests:
+            self.chunks.pop(digest, None)
+
+    async def list_chunks(self) -> AsyncGenerator[StoredChunk, None]:
+        for digest, data in self.chunks.items():
+            yield StoredChunk(digest, len(data), 0)
+
+    async def open(self) -> None: ...
+
+    async def check(self) -> None: ...
+
+    async def close(self) -> None: ...
+
+
+class MemoryIndex:
+    """The index of chunks: the part of a database that uploads use."""
+
+    def __init__(self) -> None:
+        self.known: set[tuple[str, bytes]] = set()
+        self.stored: set[bytes] = set()
+        self.deleting: set[bytes] = set()
+        """What garbage collection is deleting."""
+        self.refused: list[bytes] = []
+        """What could not be reserved, once for each attempt."""
+
+    @asynccontextmanager
+    async def bookkeep(self) -> AsyncIterator[MemoryIndex]:
+        yield self
+
+    @property
+    def chunks(self) -> MemoryIndex:
+        return self
+
+    async def missing(
+        self, model: str, digests: Sequence[bytes], *, time_us: int
+    ) -> Sequence[bytes]:
+        return [digest for digest in digests if (model, digest) not in self.known]
+
+    async def reserve(self, chunks: Sequence[ChunkRef], *, time_us: int) -> Mapping[bytes, bool]:
+        self.refused += [chunk.digest for chunk in chunks if chunk.digest in self.deleting]
+        return {
+            chunk.digest: chunk.digest in self.stored
+            for chunk in chunks
+            if chunk.digest not in self.deleting
+        }
+
+    async def commit(self, model: str, digests: Collection[bytes], *, time_us: int) -> None:
+        self.stored.update(digests)
+        self.known.update((model, digest) for digest in digests)
+
+
+class FixedClock:
+    """Stands still."""
+
+    def now_us(self) -> int:
+        return 1_700_000_000_000_000
