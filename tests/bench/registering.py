@@ -17,7 +17,7 @@ from tests.bench.load import Call, calls_per_second, own_channel
 from tests.bench.measuring import Row, take_async_turns
 from tests.bench.options import Options
 from tests.bench.seeding import registration, upload_file
-from tests.bench.servers import Server, full_server, new_path
+from tests.bench.servers import Server, full_server, new_directory, new_path
 
 TITLE = "versions registered, against the smallest durable transaction: one row updated"
 CLIENTS = (1, 8)
@@ -33,8 +33,7 @@ async def run(options: Options) -> list[Row]:
     """Measure every engine and every number of clients."""
     rows: list[Row] = []
     for engine in options.engines:
-        home = new_path(options.home, engine)
-        home.mkdir()
+        home = new_directory(options.home, engine)
         with empty_database(engine) as database, full_server(home, database=database) as server:
             rows += [
                 await compare(server, engine, clients, raw=database, options=options)

@@ -14,7 +14,7 @@ from tests.bench.load import Call, calls_per_second, empty_call, own_channel
 from tests.bench.measuring import Row, Turns, take_async_turns
 from tests.bench.options import Options
 from tests.bench.seeding import seed
-from tests.bench.servers import full_server, new_path
+from tests.bench.servers import full_server, new_directory
 
 TITLE = "references resolved (by alias, number, label and newest), against an empty method"
 IN_FLIGHT = (1, 8, 32)
@@ -25,8 +25,7 @@ async def run(options: Options) -> list[Row]:
     """Measure every engine and every number of calls in flight."""
     rows: list[Row] = []
     for engine in options.engines:
-        home = new_path(options.home, engine)
-        home.mkdir()
+        home = new_directory(options.home, engine)
         with empty_database(engine) as database, full_server(home, database=database) as server:
             async with own_channel(server.address) as channel:
                 expected = await seed(channel)

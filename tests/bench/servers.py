@@ -83,3 +83,10 @@ def started(
 def new_path(home: Path, kind: str) -> Path:
     """Return a path in `home` that nothing has yet."""
     return home / f"{kind}-{uuid.uuid4().hex}"
+
+
+def new_directory(home: Path, kind: str) -> Path:
+    """Make an empty directory in `home`."""
+    directory = new_path(home, kind)
+    directory.mkdir()
+    return directory

@@ -13,7 +13,7 @@ from herdbook.v1.server_pb2 import GetServerInfoRequest
 from herdbook.v1.server_pb2_grpc import ServerServiceStub
 from tests.bench.measuring import Row, take_turns
 from tests.bench.options import Options
-from tests.bench.servers import new_path, serve_arguments
+from tests.bench.servers import new_directory, new_path, serve_arguments
 from tests.support.processes import running
 
 TITLE = "from the start of the process to the first answer, against `import grpc.aio`"
@@ -21,24 +21,16 @@ TITLE = "from the start of the process to the first answer, against `import grpc
 
 async def run(options: Options) -> list[Row]:
     """Measure the first start on an empty directory, and starts on the one it leaves behind."""
-    restarted = options.home / "restarted"
-    restarted.mkdir()
+    restarted = new_directory(options.home, "restarted")
     return [
         take_turns(baseline=import_grpc, subject=subject, rounds=options.rounds).compare(
             name, baseline="import grpc.aio", unit="s", better="lower"
         )
         for name, subject in (
-            ("sqlite, empty directory", lambda: start(new_home(options))),
+            ("sqlite, empty directory", lambda: start(new_directory(options.home, "started"))),
             ("sqlite, started before", lambda: start(restarted)),
         )
     ]
-
-
-def new_home(options: Options) -> Path:
-    """Make an empty directory."""
-    home = new_path(options.home, "started")
-    home.mkdir()
-    return home
 
 
 def import_grpc() -> float:

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from tests.bench.measuring import Fact, Row, take_turns
 from tests.bench.options import MIB, Options
-from tests.bench.servers import Server, bare_server, full_server, new_path
+from tests.bench.servers import Server, bare_server, full_server, new_directory, new_path
 from tests.support.s3 import remove_bucket, running_s3
 
 TITLE = "random bytes pushed and pulled, against one bare gRPC stream that drops its payload"
@@ -56,7 +56,7 @@ def compare(
     store: str, options: Options, *, artifacts: str, env: Mapping[str, str]
 ) -> Iterator[Row]:
     """Push, then pull what was pushed last, without and with a cache."""
-    home = new_path(options.home, store)
+    home = new_directory(options.home, store)
     with bare_server(home) as bare, full_server(home, artifacts=artifacts, env=env) as server:
         meter = Meter(options.transfer_bytes, home)
         pushing = pusher(meter, server)
@@ -112,8 +112,7 @@ def memory(store: str, meter: Meter, server: Server, bare: Server) -> Iterator[R
 @contextlib.contextmanager
 def random_files(home: Path, size_bytes: int) -> Iterator[Path]:
     """Make a directory with half of the bytes in one file, and half in several."""
-    directory = new_path(home, "files")
-    directory.mkdir()
+    directory = new_directory(home, "files")
     large = size_bytes // 2
     small, rest = divmod(size_bytes - large, SMALL_FILES)
     write_random(directory / "large.bin", large + rest)

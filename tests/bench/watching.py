@@ -23,7 +23,7 @@ from tests.bench.load import own_channel
 from tests.bench.measuring import Fact, Row, Turns, percentile
 from tests.bench.options import Options
 from tests.bench.seeding import VERSIONS, seed
-from tests.bench.servers import Server, full_server, new_path
+from tests.bench.servers import Server, full_server, new_directory
 
 TITLE = "an alias moves, another process hears of it; against an empty unary call"
 MODEL = "dairy/model-0"
@@ -49,7 +49,9 @@ async def run(options: Options) -> list[Row]:
     rows: list[Row] = []
     for engine in options.engines:
         with empty_database(engine) as database, contextlib.ExitStack() as stack:
-            homes = [new_path(options.home, engine) for _ in range(1 if engine == "sqlite" else 2)]
+            homes = [
+                new_directory(options.home, engine) for _ in range(1 if engine == "sqlite" else 2)
+            ]
             servers = [stack.enter_context(full_server(home, database=database)) for home in homes]
             async with own_channel(servers[0].address) as channel:
                 await seed(channel, models=1)
