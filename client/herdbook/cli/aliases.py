@@ -15,7 +15,7 @@ from herdbook.core.references import Reference, Selector, parse_reference
 from herdbook.core.values import Alias, AliasMove
 
 _COLUMNS = ("ALIAS", "VERSION", "MOVED", "BY")
-_HISTORY_COLUMNS = ("REVISION", "TIME", "ALIAS", "FROM", "TO", "BY", "REASON")
+HISTORY_COLUMNS = ("REVISION", "TIME", "ALIAS", "FROM", "TO", "BY", "REASON")
 
 AliasArgument = Annotated[
     str, typer.Argument(metavar="MODEL@ALIAS", help="The alias.", show_default=False)
@@ -132,7 +132,7 @@ def show_history(
         output.documents(limited(moves, limit or 0, output))
         return
     shown = limited(moves, 50 if limit is None else limit, output)
-    output.table(_HISTORY_COLUMNS, map(history_row, shown), empty="It never moved.")
+    output.table(HISTORY_COLUMNS, map(history_row, shown), empty="It never moved.")
 
 
 def history_row(move: AliasMove) -> tuple[str, ...]:

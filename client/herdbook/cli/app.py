@@ -10,6 +10,7 @@ import typer
 from herdbook.cli import (
     aliases,
     changes,
+    demonstration,
     doctor,
     fleet,
     models,
@@ -28,7 +29,7 @@ _EXAMPLES = (
     "herdbook alias set fraud/tc@champion 7",
     "herdbook pull fraud/tc@champion ./model",
 )
-_NOUNS = (transfer, models, versions, changes, aliases, fleet, server, doctor)
+_NOUNS = (transfer, models, versions, changes, aliases, fleet, demonstration, server, doctor)
 
 
 def run() -> None:

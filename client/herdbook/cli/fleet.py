@@ -106,26 +106,22 @@ def convergence(
         bool, typer.Option("--wait", help="Wait until enough replicas serve it.")
     ] = False,
     min_ready: Annotated[
-        float,
-        typer.Option(
-            "--min-ready", metavar="SHARE", parser=parse_share, help="How many of them are enough."
-        ),
-    ] = 1.0,
+        str, typer.Option("--min-ready", metavar="SHARE", help="How many of them are enough.")
+    ] = "100%",
     wait_timeout: Annotated[
-        float,
+        str,
         typer.Option(
             "--wait-timeout",
             metavar="DURATION",
-            parser=parse_duration,
             help="For how long; the exit code is 6 if it takes longer.",
         ),
-    ] = 600.0,
+    ] = "10m",
     replicas: Annotated[bool, typer.Option("--replicas", help="List every live replica.")] = False,
 ) -> None:
     """Show how many live replicas serve the version that a reference names."""
-    output = session.output
+    output, share = session.output, parse_share(min_ready)
     if wait:
-        reached = _await_convergence(session, reference, min_ready, wait_timeout)
+        reached = _await_convergence(session, reference, share, parse_duration(wait_timeout))
     else:
         reached = session.client.get_convergence(reference)
     listed = list(session.client.list_replicas(reference)) if replicas else None
@@ -135,8 +131,8 @@ def convergence(
     else:
         output.say(convergence_text(reached))
         _show_replicas(output, reached.failures if listed is None else listed)
-    if wait and not _ready(reached, min_ready):
-        output.note(f"Not within {wait_timeout:g} s.")
+    if wait and not _ready(reached, share):
+        output.note(f"Not within {wait_timeout}.")
         raise typer.Exit(ExitCode.UNAVAILABLE)
 
 

@@ -1,0 +1,190 @@
+"""Commands about what changes."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from herdbook.cli.fleet import convergence_text
+from herdbook.core.values import (
+    Convergence,
+    Event,
+    EventKind,
+    ReferenceState,
+    Replica,
+    ReplicaReport,
+    ReplicaState,
+    Resolution,
+)
+from tests.unit.cli.conftest import CommandLine
+from tests.unit.cli.test_reading import SOME_TIME
+
+
+def state(reference: str, version: int | None, revision: int) -> ReferenceState:
+    if version is None:
+        return ReferenceState(reference, None, revision, missing_reason="ALIAS_NOT_FOUND")
+    return ReferenceState(reference, Resolution("m", version), revision)
+
+
+def test_states_are_told_as_they_come(herdbook: CommandLine) -> None:
+    states = [state("m@a", None, 3), state("m@a", 7, 4)]
+    assert herdbook("watch", "m@a", watch=states).stdout.splitlines() == [
+        "m@a names nothing (ALIAS_NOT_FOUND), revision 3",
+        "m@a → m:7, revision 4",
+    ]
+
+
+def test_states_are_one_line_each_for_programs(herdbook: CommandLine) -> None:
+    states = [state("m@a", None, 3), state("m@a", 7, 4)]
+    lines = herdbook("watch", "--prefix", "m", "--json", watch=states).stdout.splitlines()
+    assert [json.loads(line)["revision"] for line in lines] == [3, 4]
+    assert herdbook.client.arguments("watch") == {"references": (), "prefixes": ["m"]}
+
+
+def test_a_single_look_ends_when_every_state_is_known(herdbook: CommandLine) -> None:
+    def states(**_: Any) -> Iterator[ReferenceState]:
+        yield state("m@a", 1, 3)
+        yield state("m@a", 2, 4)
+        yield state("m@b", 1, 4)
+        raise AssertionError("nothing more was needed")
+
+    result = herdbook("watch", "m@a", "m@b", "--once", watch=states)
+    assert result.exit_code == 0, result.exception
+    assert len(result.stdout.splitlines()) == 2
+
+
+@pytest.mark.parametrize("arguments", [[], ["--prefix", "m", "--once"]])
+def test_a_watch_must_know_what_to_watch(herdbook: CommandLine, arguments: list[str]) -> None:
+    assert herdbook("watch", *arguments).exit_code == 2
+
+
+FAILED = ReplicaReport(
+    Replica("id-1", host="node-1", name="pod-1"),
+    "m@a",
+    ReplicaState.FAILED,
+    version=7,
+    serving_version=6,
+    failure="the file\nends early",
+    reported_at=SOME_TIME,
+)
+
+
+def reached(
+    converged: int, failed: int = 0, replicas: int = 4, target: int | None = 7
+) -> Convergence:
+    return Convergence(
+        reference="m@a",
+        target_version=target,
+        replica_count=replicas,
+        converged_count=converged,
+        failed_count=failed,
+        pending_count=replicas - converged - failed,
+        failures=(FAILED,) * failed,
+        serving_counts={7: converged, 6: replicas - converged} if replicas else {},
+    )
+
+
+def test_convergence_is_a_sentence_and_the_failures(herdbook: CommandLine) -> None:
+    shown = herdbook("convergence", "m@a", get_convergence=reached(2, failed=1)).stdout
+    first, *rest = shown.splitlines()
+    assert first == "m@a: 2 of 4 serve version 7, 1 failed, 1 on the way, 2 serve version 6."
+    assert "the file ends early" in rest[-1]
+
+
+def test_a_reference_that_names_nothing_says_so() -> None:
+    assert convergence_text(reached(0, replicas=0, target=None)).startswith("m@a names no version")
+
+
+def test_waiting_ends_when_enough_replicas_serve(
+    herdbook: CommandLine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    slept: list[float] = []
+    monkeypatch.setattr("herdbook.cli.fleet.time.sleep", slept.append)
+    answers = iter([reached(0), reached(2), reached(3), reached(4)])
+    arguments = ["convergence", "m@a", "--wait", "--min-ready", "75%", "--json"]
+    result = herdbook(*arguments, get_convergence=lambda **_: next(answers))
+    assert result.exit_code == 0
+    assert json.loads(result.stdout)["convergence"]["converged_count"] == 3
+    assert len(slept) == 2
+
+
+@pytest.mark.parametrize("present", [reached(2), reached(0, replicas=0), reached(0, target=None)])
+def test_waiting_in_vain_has_its_own_exit_code(herdbook: CommandLine, present: Convergence) -> None:
+    arguments = ["convergence", "m@a", "--wait", "--wait-timeout", "0s"]
+    result = herdbook(*arguments, get_convergence=present)
+    assert result.exit_code == 6
+
+
+def test_every_replica_is_listed_on_request(herdbook: CommandLine) -> None:
+    answers = {"get_convergence": reached(4), "list_replicas": [FAILED]}
+    assert "pod-1" in herdbook("convergence", "m@a", "--replicas", **answers).stdout
+    document = json.loads(herdbook("convergence", "m@a", "--replicas", "--json", **answers).stdout)
+    assert document["converged"] is True
+    assert document["replicas"][0]["state"] == "failed"
+
+
+def event(revision: int, **values: Any) -> Event:
+    about: dict[str, Any] = {"model": "m", "version": None, "alias": None}
+    about |= {"from_value": "", "to_value": "", "actor": "ana", "time": SOME_TIME, "reason": ""}
+    return Event(revision, 0, EventKind.ALIAS_SET, **(about | values))
+
+
+def listing(events: list[Event]) -> Any:
+    def list_events(
+        model: str | None, *, after_revision: int = 0, descending: bool = False, **_: Any
+    ) -> Iterator[Event]:
+        chosen = [one for one in events if one.revision > after_revision]
+        return iter(chosen[::-1] if descending else chosen)
+
+    return list_events
+
+
+def test_people_see_the_last_events_the_oldest_first(herdbook: CommandLine) -> None:
+    events = listing([event(n) for n in range(1, 100)])
+    rows = herdbook("events", "-n", "3", list_events=events).stdout.splitlines()[1:]
+    assert [row.split()[0] for row in rows] == ["97", "98", "99"]
+
+
+def test_events_after_a_revision_are_told_from_there(herdbook: CommandLine) -> None:
+    events = listing([event(n) for n in range(1, 100)])
+    lines = herdbook("events", "--after", "10", "-n", "2", "--json", list_events=events)
+    assert [json.loads(line)["revision"] for line in lines.stdout.splitlines()] == [11, 12]
+
+
+def test_programs_see_all_events(herdbook: CommandLine) -> None:
+    events = listing([event(n) for n in range(1, 100)])
+    assert len(herdbook("events", "--json", list_events=events).stdout.splitlines()) == 99
+
+
+def test_an_event_says_what_it_is_about(herdbook: CommandLine) -> None:
+    events = listing(
+        [event(1, alias="a", version=7, from_value="6", to_value="7", reason="better")]
+    )
+    row = herdbook("events", list_events=events).stdout.splitlines()[1].split()
+    assert row[-5:] == ["m@a", "6", "7", "ana", "better"]
+
+
+def test_following_misses_nothing_and_repeats_nothing(
+    herdbook: CommandLine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    events = [event(1), event(2)]
+
+    def sleep(_: float) -> None:
+        if len(events) > 4:
+            raise KeyboardInterrupt
+        events.extend([event(len(events) + 1), event(len(events) + 2)])
+
+    monkeypatch.setattr("herdbook.cli.fleet.time.sleep", sleep)
+    result = herdbook("events", "--follow", "--json", list_events=listing(events))
+    assert result.exit_code == 130
+    assert [json.loads(line)["revision"] for line in result.stdout.splitlines()] == [
+        1,
+        2,
+        3,
+        4,
+        5,
+        6,
+    ]
