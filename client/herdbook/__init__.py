@@ -7,7 +7,7 @@ is quick.
 
 from __future__ import annotations
 
-from importlib import import_module, metadata
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -103,6 +103,8 @@ _MODULES_OF_MANY = ("herdbook.core.values", "herdbook.errors")
 def __getattr__(name: str) -> Any:
     """Loads a public name, or any error of the tree, when it is first used."""
     if name == "__version__":
+        from importlib import metadata
+
         value: Any = metadata.version("herdbook")
     elif name in _MODULES:
         value = getattr(import_module(_MODULES[name]), name)

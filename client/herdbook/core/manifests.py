@@ -97,11 +97,10 @@ def _check_places(manifest: Manifest) -> None:
     """Checks that every file has a place of its own, on file systems that fold case too."""
     folded: dict[str, str] = {}
     for file in manifest.files:
-        other = folded.setdefault(file.path.casefold(), file.path)
-        if other is not file.path:
-            raise PathInvalid(
-                f"The paths {other!r} and {file.path!r} are the same to some systems."
-            )
+        place = file.path.casefold()
+        if place in folded:
+            raise PathInvalid(f"{folded[place]!r} and {file.path!r} are one path to some systems.")
+        folded[place] = file.path
     for place, path in folded.items():
         for parent in _parents(place):
             if parent in folded:

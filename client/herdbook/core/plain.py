@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import fields, is_dataclass
 from datetime import datetime
@@ -17,10 +18,10 @@ def plain(value: object) -> Json:
     Times become RFC 3339 in UTC, digests hexadecimal, mappings objects with text as keys. A number
     that JSON lacks, such as infinity, becomes text.
     """
+    if isinstance(value, Enum):
+        return plain(value.value)
     if value is None or isinstance(value, bool | int | str):
-        return value.value if isinstance(value, Enum) else value
-    if isinstance(value, float):
-        return value if value - value == 0 else str(value)
+        return value
     if is_dataclass(value) and not isinstance(value, type):
         return {field.name: plain(getattr(value, field.name)) for field in fields(value)}
     if isinstance(value, Mapping):
@@ -31,6 +32,8 @@ def plain(value: object) -> Json:
 
 
 def _plain_scalar(value: object) -> Json:
+    if isinstance(value, float):
+        return value if math.isfinite(value) else str(value)
     if isinstance(value, datetime):
         return value.isoformat().replace("+00:00", "Z")
     if isinstance(value, bytes):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import threading
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -131,7 +131,7 @@ class Upload:
         persistence = Persistence(self._cancel, backoff=BACKOFF)
         sent: set[bytes] = set()
         while True:
-            missing = self._caller.call(artifacts.find_missing_chunks(self._model, chunks))
+            missing = self._missing(chunks)
             self._meter.add(moved_bytes=-_size(chunks, sent & missing))
             present = chunks.keys() - missing
             self._meter.add(saved_bytes=_size(chunks, present - sent))
@@ -141,51 +141,73 @@ class Upload:
                 del chunks[digest]
             if not chunks:
                 return
-            sent = set()
+            outgoing = _Outgoing(self._model, chunks, self._meter)
             try:
-                self._upload(chunks, sent)
+                self._upload(outgoing, _size(chunks, chunks))
             except HerdbookError as error:
                 persistence.failed(error)
             else:
                 return
+            finally:
+                sent = outgoing.end()
 
-    def _upload(self, chunks: dict[bytes, bytes], sent: set[bytes]) -> None:
-        timeout_seconds = stream_timeout_seconds(
-            _size(chunks, chunks), timeout_seconds=self._caller.connection.timeout_seconds
+    def _missing(self, digests: Iterable[bytes]) -> frozenset[bytes]:
+        return self._caller.call(
+            artifacts.find_missing_chunks(self._model, digests),
+            breaks_off=self._cancel.breaks_off,
         )
-        messages = _Outgoing(self._messages(chunks, sent))
+
+    def _upload(self, outgoing: _Outgoing, size_bytes: int) -> None:
+        timeout_seconds = stream_timeout_seconds(
+            size_bytes, timeout_seconds=self._caller.connection.timeout_seconds
+        )
         with self._caller.translated():
             call = self._caller.upload(
-                artifacts.UPLOAD_CHUNKS, messages, timeout_seconds=timeout_seconds
+                artifacts.UPLOAD_CHUNKS, outgoing, timeout_seconds=timeout_seconds
             )
             with self._cancel.breaks_off(call.cancel):
                 call.result()
-        messages.check()
-
-    def _messages(self, chunks: dict[bytes, bytes], sent: set[bytes]) -> Iterator[bytes]:
-        sized = [_Chunk(digest, data) for digest, data in chunks.items()]
-        for group in planning.batches(
-            sized, max_bytes=planning.MESSAGE_BYTES, max_count=planning.MESSAGE_CHUNKS
-        ):
-            if self._cancel.cancelled:
-                return
-            yield encode_upload(self._model, [(chunk.sha256, chunk.data) for chunk in group])
-            sent.update(chunk.sha256 for chunk in group)
-            self._meter.add(moved_bytes=sum(chunk.size_bytes for chunk in group))
+        outgoing.check()
 
 
 class _Outgoing(Iterable[bytes]):
-    """Messages that another thread consumes, which must not see them fail."""
+    """The messages of one stream, which another thread consumes and which it must not see fail."""
 
-    def __init__(self, messages: Iterable[bytes]) -> None:
-        self._messages = messages
+    def __init__(self, model: str, chunks: Mapping[bytes, bytes], meter: Meter) -> None:
+        self._model = model
+        self._chunks = [_Chunk(sha256, data) for sha256, data in chunks.items()]
+        self._meter = meter
+        self._lock = threading.Lock()
+        self._ended = False
+        self._sent: set[bytes] = set()
         self._failure: Exception | None = None
 
     def __iter__(self) -> Iterator[bytes]:
-        try:
-            yield from self._messages
-        except Exception as failure:  # noqa: BLE001  # raised again by check
-            self._failure = failure
+        for group in planning.batches(
+            self._chunks, max_bytes=planning.MESSAGE_BYTES, max_count=planning.MESSAGE_CHUNKS
+        ):
+            if not self._count(group):
+                return
+            yield encode_upload(self._model, [(chunk.sha256, chunk.data) for chunk in group])
+
+    def _count(self, group: list[_Chunk]) -> bool:
+        """Counts what is about to be sent; returns whether to send it."""
+        with self._lock:
+            if self._ended:
+                return False
+            self._sent.update(chunk.sha256 for chunk in group)
+            try:
+                self._meter.add(moved_bytes=sum(chunk.size_bytes for chunk in group))
+            except Exception as failure:  # noqa: BLE001  # raised again by check
+                self._failure = failure
+                self._ended = True
+            return not self._ended
+
+    def end(self) -> set[bytes]:
+        """Sends no more, and returns the digests of what was sent, in whole or in part."""
+        with self._lock:
+            self._ended = True
+            return self._sent
 
     def check(self) -> None:
         """Raises what made the messages end early."""
@@ -203,7 +225,7 @@ class _Chunk:
         return len(self.data)
 
 
-def _size(chunks: dict[bytes, bytes], digests: Iterable[bytes]) -> int:
+def _size(chunks: Mapping[bytes, bytes], digests: Iterable[bytes]) -> int:
     return sum(len(chunks[digest]) for digest in digests)
 
 

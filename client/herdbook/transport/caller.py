@@ -5,9 +5,9 @@ from __future__ import annotations
 import os
 import threading
 import time
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
-from typing import Final, Protocol, TypeVar
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from typing import Final, Protocol, TypeAlias, TypeVar
 
 import grpc
 
@@ -29,6 +29,10 @@ ResultT = TypeVar("ResultT")
 ItemT = TypeVar("ItemT")
 
 BACKOFF: Final = Backoff()
+
+
+BreaksOff: TypeAlias = Callable[[Callable[[], object]], AbstractContextManager[None]]
+"""Surrounds a call, and may break it off by what it is given."""
 
 
 class ByteStream(Protocol):
@@ -91,14 +95,23 @@ class Caller:
         if channel is not None and os.getpid() == self._process:
             channel.close()
 
-    def call(self, operation: Operation[ResultT]) -> ResultT:
-        """Makes a unary call, again if it broke and may be repeated, within the deadline."""
+    def call(
+        self, operation: Operation[ResultT], *, breaks_off: BreaksOff | None = None
+    ) -> ResultT:
+        """Makes a unary call, again if it broke and may be repeated, within the deadline.
+
+        Args:
+            operation: The call.
+            breaks_off: Surrounds each attempt; may call what it is given to break it off.
+        """
         request = operation.request.SerializeToString()
         deadline = time.monotonic() + self.connection.timeout_seconds
         failures = 0
         while True:
             try:
-                return operation.decode(self._attempt(operation.method, request, deadline))
+                return operation.decode(
+                    self._attempt(operation.method, request, deadline, breaks_off)
+                )
             except HerdbookError as error:
                 failures += 1
                 delay = self._backoff.delay_before_repeating(
@@ -110,13 +123,18 @@ class Caller:
                 if delay is None or time.monotonic() + delay >= deadline or self.wait(delay):
                     raise
 
-    def _attempt(self, method: str, request: bytes, deadline: float) -> bytes:
+    def _attempt(
+        self, method: str, request: bytes, deadline: float, breaks_off: BreaksOff | None
+    ) -> bytes:
+        timeout_seconds = max(deadline - time.monotonic(), 0.001)
+        metadata = self.connection.metadata
         with self.translated():
-            return self._unary_callable(method)(
-                request,
-                timeout=max(deadline - time.monotonic(), 0.001),
-                metadata=self.connection.metadata,
-            )
+            call = self._unary_callable(method)
+            if breaks_off is None:
+                return call(request, timeout=timeout_seconds, metadata=metadata)
+            pending = call.future(request, timeout=timeout_seconds, metadata=metadata)
+            with breaks_off(pending.cancel):
+                return pending.result()
 
     def _unary_callable(self, method: str) -> grpc.UnaryUnaryMultiCallable[bytes, bytes]:
         known = self._unary.get(method)
@@ -159,6 +177,8 @@ class Caller:
             yield
         except grpc.RpcError as failure:
             raise self._meaning(failure) from None
+        except grpc.FutureCancelledError:
+            raise ConnectionLost(f"The call to {self.connection.target} was broken off.") from None
         except ValueError as failure:
             if self.closed:
                 raise ClientClosed from failure
