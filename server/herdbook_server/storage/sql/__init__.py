@@ -1,0 +1,1 @@
+"""The record in SQL: one set of statements over SQLite and PostgreSQL."""

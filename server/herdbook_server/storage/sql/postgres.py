@@ -1,0 +1,179 @@
+"""The record in PostgreSQL."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
+from typing import TYPE_CHECKING, Final, Self
+
+import asyncpg
+
+from herdbook_server.errors import DatabaseUnavailable
+from herdbook_server.ports.database import WriteRecords
+from herdbook_server.ports.records import Records
+from herdbook_server.storage.sql.cancellation import finish
+from herdbook_server.storage.sql.changes import Changes
+from herdbook_server.storage.sql.listener import CHANNEL, Listener
+from herdbook_server.storage.sql.migrate import load_migrations, migrate
+from herdbook_server.storage.sql.postgres_connection import (
+    ACQUIRE_SECONDS,
+    PooledReads,
+    PostgresConnection,
+    give_back,
+    no_reset,
+    prepare,
+)
+from herdbook_server.storage.sql.postgres_errors import DRIVER_ERRORS, is_gone, translate
+from herdbook_server.storage.sql.records import SqlRecords, SqlWriteRecords
+
+if TYPE_CHECKING:
+    from herdbook_server.storage.sql.postgres_connection import Pool
+
+COMMAND_SECONDS: Final = 60.0
+"""How long a statement may take, the wait for locks included."""
+
+TAKE_REVISION: Final = "UPDATE registry SET revision = revision + 1 WHERE id = 1 RETURNING revision"
+
+REVISION: Final = "SELECT revision FROM registry WHERE id = 1"
+
+MIGRATION_GATE: Final = 2
+
+
+class PostgresDatabase:
+    """The record in PostgreSQL; implements `ports.database.Database`.
+
+    Any number of processes may use one database. A connection that breaks is replaced: the call
+    that finds it broken fails with DatabaseUnavailable unless nothing was asked of it yet.
+    """
+
+    engine: Final = "postgresql"
+    """The engine's name."""
+
+    def __init__(self, pool: Pool, dsn: str) -> None:
+        self._pool = pool
+        self._reads = PooledReads(pool)
+        self._records = SqlRecords(self._reads)
+        self._changes = Changes(self.revision)
+        self._listener = Listener(
+            lambda: asyncpg.connect(dsn, timeout=ACQUIRE_SECONDS), self._changes.passed
+        )
+
+    @classmethod
+    async def open(cls, dsn: str, *, pool_size: int = 10) -> Self:
+        """Connect to a database.
+
+        The schema is left alone: see `migrate`.
+
+        Raises:
+            DatabaseUnavailable: The database does not answer or does not let us in.
+        """
+        try:
+            pool = await asyncpg.create_pool(
+                dsn,
+                min_size=1,
+                max_size=pool_size,
+                init=prepare,
+                reset=no_reset,
+                timeout=ACQUIRE_SECONDS,
+                command_timeout=COMMAND_SECONDS,
+                max_cached_statement_lifetime=0,
+                statement_cache_size=256,
+            )
+        except DRIVER_ERRORS as error:
+            raise translate(error) from error
+        except ValueError as error:
+            raise DatabaseUnavailable("The database's DSN cannot be read.") from error
+        return cls(pool, dsn)
+
+    def read(self) -> AbstractAsyncContextManager[Records]:
+        """See `ports.database.Database`."""
+        return nullcontext(self._records)
+
+    @asynccontextmanager
+    async def write(self) -> AsyncIterator[WriteRecords]:
+        """See `ports.database.Database`."""
+        async with self._transaction() as connection:
+            row = await connection.fetch_one(TAKE_REVISION)
+            records = SqlWriteRecords(connection, row[0] if row else 0)
+            yield records
+            if records.events.added:
+                await finish(self._commit(connection, records.revision))
+
+    @asynccontextmanager
+    async def bookkeep(self) -> AsyncIterator[Records]:
+        """See `ports.database.Database`."""
+        async with self._transaction() as connection:
+            yield SqlRecords(connection)
+            await finish(connection.execute("COMMIT"))
+
+    async def revision(self) -> int:
+        """See `ports.database.Database`."""
+        row = await self._reads.fetch_one(REVISION)
+        return row[0] if row else 0
+
+    async def wait_for_change(self, revision: int, *, timeout_seconds: float) -> None:
+        """See `ports.database.Database`."""
+        await self._changes.wait(revision, timeout_seconds=timeout_seconds)
+
+    async def migrate(self) -> int:
+        """See `ports.database.Database`.
+
+        Raises:
+            SchemaRefused: The schema is not the work of the migrations of this release.
+        """
+        return await migrate(self._exclusive, load_migrations("postgres"))
+
+    async def close(self) -> None:
+        """See `ports.database.Database`. Waits a little for what is under way."""
+        await self._listener.close()
+        try:
+            async with asyncio.timeout(ACQUIRE_SECONDS):
+                await self._pool.close()
+        except DRIVER_ERRORS:
+            self._pool.terminate()
+
+    async def _commit(self, connection: PostgresConnection, revision: int) -> None:
+        # One round trip, and no notification of what is not committed.
+        await connection.execute(f"NOTIFY {CHANNEL}, '{revision}'; COMMIT")
+        self._changes.passed(revision)
+
+    @asynccontextmanager
+    async def _transaction(self) -> AsyncIterator[PostgresConnection]:
+        """Give a transaction that is rolled back unless the block commits it."""
+        acquired = await self._begin()
+        connection = PostgresConnection(acquired)
+        try:
+            yield connection
+        finally:
+            await finish(self._end(acquired))
+
+    async def _begin(self) -> asyncpg.pool.PoolConnectionProxy[asyncpg.Record]:
+        """Return a connection in a transaction; one that turns out to be gone is replaced once."""
+        for retry in (True, False):
+            try:
+                connection = await self._pool.acquire(timeout=ACQUIRE_SECONDS)
+            except DRIVER_ERRORS as error:
+                raise translate(error) from error
+            try:
+                await connection.execute("BEGIN")
+            except BaseException as error:
+                await finish(self._end(connection))
+                if not isinstance(error, DRIVER_ERRORS):
+                    raise
+                if not (retry and is_gone(error)):
+                    raise translate(error) from error
+            else:
+                return connection
+        raise DatabaseUnavailable("The database does not answer.")
+
+    async def _end(self, connection: asyncpg.pool.PoolConnectionProxy[asyncpg.Record]) -> None:
+        await PostgresConnection(connection).leave_transaction()
+        await give_back(self._pool, connection)
+
+    @asynccontextmanager
+    async def _exclusive(self) -> AsyncIterator[PostgresConnection]:
+        async with self._transaction() as connection:
+            await connection.take(MIGRATION_GATE)
+            yield connection
+            await finish(connection.execute("COMMIT"))

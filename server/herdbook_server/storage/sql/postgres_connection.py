@@ -1,0 +1,168 @@
+"""Connections to PostgreSQL."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any, Final
+
+import asyncpg
+
+from herdbook_server.errors import DatabaseUnavailable
+from herdbook_server.storage.sql.connection import Row, Value
+from herdbook_server.storage.sql.postgres_errors import DRIVER_ERRORS, is_gone, translate
+from herdbook_server.storage.sql.reading import ReadOnly
+
+if TYPE_CHECKING:
+    from asyncpg.pool import PoolConnectionProxy
+
+ACQUIRE_SECONDS: Final = 10.0
+"""How long to wait for an idle connection, or for a new one."""
+
+ROLLBACK_SECONDS: Final = 5.0
+"""How long a connection may take to leave a transaction before it is given up."""
+
+LOCKS: Final = 0x48657264
+"""First half of the keys of advisory locks, so that ours are told from those of others."""
+
+SETTINGS: Final = """
+    SELECT set_config('idle_in_transaction_session_timeout', '30s', false),
+        set_config('jit', 'off', false),
+        set_config('random_page_cost', '1.1', false),
+        set_config('tcp_keepalives_idle', '15', false),
+        set_config('tcp_keepalives_interval', '5', false),
+        set_config('tcp_keepalives_count', '3', false),
+        set_config('application_name', 'herdbook', false)"""
+"""A process that vanishes in the middle of a write keeps the others waiting for seconds only."""
+
+if TYPE_CHECKING:
+    Driver = asyncpg.Connection[asyncpg.Record] | PoolConnectionProxy[asyncpg.Record]
+    Pool = asyncpg.Pool[asyncpg.Record]
+
+
+async def prepare(connection: Driver) -> None:
+    """Set up a new connection of the pool."""
+    keep_alive(connection)
+    await connection.execute(SETTINGS)
+
+
+def keep_alive(connection: Driver) -> None:
+    """Let the operating system notice a peer that is gone."""
+    transport: Any = getattr(connection, "_transport")  # noqa: B009 - asyncpg has no option for it
+    peer = transport.get_extra_info("socket")
+    if peer is None or peer.family == getattr(socket, "AF_UNIX", None):
+        return
+    peer.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    for name, value in (("TCP_KEEPIDLE", 15), ("TCP_KEEPINTVL", 5), ("TCP_KEEPCNT", 3)):
+        if hasattr(socket, name):
+            peer.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), value)
+
+
+async def no_reset(connection: Driver) -> None:
+    """Leave a connection as it is: we set nothing that outlives a transaction."""
+
+
+class PostgresConnection:
+    """Runs statements on one connection; implements `Connection`."""
+
+    def __init__(self, connection: Driver) -> None:
+        self._connection = connection
+
+    async def fetch(self, sql: str, *values: Value) -> Sequence[Row]:
+        """See `Connection`."""
+        rows: Sequence[Row] = await self._run(self._connection.fetch(sql, *values))
+        return rows
+
+    async def fetch_one(self, sql: str, *values: Value) -> Row | None:
+        """See `Connection`."""
+        row: Row | None = await self._run(self._connection.fetchrow(sql, *values))
+        return row
+
+    async def execute(self, sql: str, *values: Value) -> int:
+        """See `Connection`."""
+        status = await self._run(self._connection.execute(sql, *values))
+        count = status.rpartition(" ")[2]
+        return int(count) if count.isdigit() else 0
+
+    async def execute_many(self, sql: str, rows: Iterable[Sequence[Value]]) -> None:
+        """See `Connection`."""
+        await self._run(self._connection.executemany(sql, rows))
+
+    async def insert_many(
+        self, table: str, columns: Sequence[str], rows: Iterable[Sequence[Value]]
+    ) -> None:
+        """See `Connection`."""
+        await self._run(
+            self._connection.copy_records_to_table(table, records=rows, columns=list(columns))
+        )
+
+    async def share(self, gate: int) -> None:
+        """See `Connection`."""
+        await self.fetch("SELECT pg_advisory_xact_lock_shared($1, $2)", LOCKS, gate)
+
+    async def take(self, gate: int) -> None:
+        """See `Connection`."""
+        await self.fetch("SELECT pg_advisory_xact_lock($1, $2)", LOCKS, gate)
+
+    async def run_script(self, script: str) -> None:
+        """Run several statements within the transaction."""
+        await self.execute(script)
+
+    async def leave_transaction(self) -> None:
+        """Roll back what was not committed; give the connection up if it does not obey."""
+        if self._connection.is_closed() or not self._connection.is_in_transaction():
+            return
+        try:
+            await self._connection.execute("ROLLBACK", timeout=ROLLBACK_SECONDS)
+        except (*DRIVER_ERRORS, asyncio.CancelledError) as error:
+            self._connection.terminate()
+            if isinstance(error, asyncio.CancelledError):
+                raise
+
+    async def _run(self, work: Awaitable[Any]) -> Any:
+        try:
+            return await work
+        except DRIVER_ERRORS as error:
+            if isinstance(error, TimeoutError):
+                self._connection.terminate()
+            raise translate(error) from error
+
+
+class PooledReads(ReadOnly):
+    """Runs each statement on a connection of its own from the pool; implements `Connection`.
+
+    A connection that turns out to be gone is replaced, once.
+    """
+
+    def __init__(self, pool: Pool) -> None:
+        self._pool = pool
+
+    async def fetch(self, sql: str, *values: Value) -> Sequence[Row]:
+        """See `Connection`."""
+        rows: Sequence[Row] = await retried(self._pool, lambda one: one.fetch(sql, *values))
+        return rows
+
+    async def fetch_one(self, sql: str, *values: Value) -> Row | None:
+        """See `Connection`."""
+        row: Row | None = await retried(self._pool, lambda one: one.fetchrow(sql, *values))
+        return row
+
+
+async def retried(pool: Pool, work: Callable[[Driver], Awaitable[Any]]) -> Any:
+    """Run a read on a connection of the pool, and again on another one if that is gone."""
+    for retry in (True, False):
+        try:
+            async with pool.acquire(timeout=ACQUIRE_SECONDS) as connection:
+                return await work(connection)
+        except DRIVER_ERRORS as error:
+            if not (retry and is_gone(error)):
+                raise translate(error) from error
+    raise DatabaseUnavailable("The database does not answer.")
+
+
+async def give_back(pool: Pool, connection: PoolConnectionProxy[asyncpg.Record]) -> None:
+    """Return a connection to the pool, whatever state it is in."""
+    with suppress(*DRIVER_ERRORS):
+        await pool.release(connection)

@@ -1,0 +1,138 @@
+"""Rows of what replicas report."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from herdbook_server.ports.values import ReplicaReport, ReplicaState
+from herdbook_server.storage.sql.connection import Connection, Row, Value, padded, pages, pairs
+
+COLUMNS = """
+    replica_id, host, name, reference, state, version, serving_version, serving_digest, failure,
+    reported_at_us, model"""
+
+PUT = f"""
+    INSERT INTO replicas ({COLUMNS}, expires_at_us)
+    VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)
+    ON CONFLICT (replica_id, reference) DO UPDATE SET
+        host = excluded.host, name = excluded.name, state = excluded.state,
+        version = excluded.version, serving_version = excluded.serving_version,
+        serving_digest = excluded.serving_digest, failure = excluded.failure,
+        reported_at_us = excluded.reported_at_us, model = excluded.model,
+        expires_at_us = excluded.expires_at_us"""
+
+RENEW = """
+    UPDATE replicas SET expires_at_us = $3
+    WHERE replica_id = $1 AND reference = $2 AND expires_at_us < $3"""
+
+LIVE = f"""
+    SELECT {COLUMNS} FROM replicas
+    WHERE replica_id >= $2 AND (replica_id > $2 OR reference > $3) AND expires_at_us > $1
+    ORDER BY replica_id, reference LIMIT $4"""
+
+LIVE_OF_REFERENCE = f"""
+    SELECT {COLUMNS} FROM replicas
+    WHERE reference = $5 AND replica_id >= $2 AND (replica_id > $2 OR reference > $3)
+        AND expires_at_us > $1
+    ORDER BY replica_id LIMIT $4"""
+
+SERVING_VERSION = f"""
+    SELECT {COLUMNS} FROM replicas
+    WHERE model = $1 AND serving_version = $2 AND expires_at_us > $3
+    ORDER BY replica_id, reference LIMIT 100"""
+
+SERVING_MODEL = f"""
+    SELECT {COLUMNS} FROM replicas
+    WHERE model = $1 AND serving_version > 0 AND expires_at_us > $2
+    ORDER BY replica_id, reference LIMIT 100"""
+
+EXPIRED = """
+    SELECT replica_id, reference FROM replicas WHERE expires_at_us < $1
+    ORDER BY replica_id, reference"""
+
+FORGET = "DELETE FROM replicas WHERE replica_id = $1 AND reference = $2 AND expires_at_us < $3"
+
+
+class ReplicaRows:
+    """Reports of replicas with their leases."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+
+    async def put(self, report: ReplicaReport, *, expires_at_us: int) -> None:
+        """See `ports.records.Replicas`."""
+        await self._connection.execute(PUT, *to_row(report), expires_at_us)
+
+    async def renew(
+        self, keys: Sequence[tuple[str, str]], *, expires_at_us: int
+    ) -> Sequence[tuple[str, str]]:
+        """See `ports.records.Replicas`. A lease never gets shorter."""
+        known: set[tuple[str, str]] = set()
+        for page in pages(sorted(set(keys))):
+            await self._connection.execute_many(RENEW, [(*key, expires_at_us) for key in page])
+            known |= await self._known(page)
+        return [key for key in dict.fromkeys(keys) if key not in known]
+
+    async def _known(self, keys: Sequence[tuple[str, str]]) -> set[tuple[str, str]]:
+        wanted = padded(keys)
+        rows = await self._connection.fetch(
+            "SELECT replica_id, reference FROM replicas "
+            f"WHERE (replica_id, reference) IN (VALUES {pairs(len(wanted))})",
+            *(part for key in wanted for part in key),
+        )
+        return {(row[0], row[1]) for row in rows}
+
+    async def live(
+        self,
+        *,
+        now_us: int,
+        reference: str | None = None,
+        after: tuple[str, str] | None = None,
+        limit: int,
+    ) -> Sequence[ReplicaReport]:
+        """See `ports.records.Replicas`."""
+        values: tuple[Value, ...] = (now_us, *(after or ("", "")), limit)
+        if reference is None:
+            rows = await self._connection.fetch(LIVE, *values)
+        else:
+            rows = await self._connection.fetch(LIVE_OF_REFERENCE, *values, reference)
+        return [to_report(row) for row in rows]
+
+    async def serving(
+        self, model: str, number: int | None, *, now_us: int
+    ) -> Sequence[ReplicaReport]:
+        """See `ports.records.Replicas`."""
+        if number is None:
+            rows = await self._connection.fetch(SERVING_MODEL, model, now_us)
+        else:
+            rows = await self._connection.fetch(SERVING_VERSION, model, number, now_us)
+        return [to_report(row) for row in rows]
+
+    async def forget_before(self, time_us: int) -> int:
+        """See `ports.records.Replicas`."""
+        expired = await self._connection.fetch(EXPIRED, time_us)
+        await self._connection.execute_many(FORGET, [(*row, time_us) for row in expired])
+        return len(expired)
+
+
+def to_row(report: ReplicaReport) -> tuple[Value, ...]:
+    """Return the parameters of a report's row."""
+    return (
+        report.replica_id,
+        report.host,
+        report.name,
+        report.reference,
+        report.state.value,
+        report.version,
+        report.serving_version,
+        report.serving_digest,
+        report.failure,
+        report.reported_at_us,
+        report.model,
+    )
+
+
+def to_report(row: Row) -> ReplicaReport:
+    """Return the report that a row holds."""
+    replica_id, host, name, reference, state, *rest = row
+    return ReplicaReport(replica_id, host, name, reference, ReplicaState(state), *rest)
