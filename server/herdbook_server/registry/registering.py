@@ -37,6 +37,9 @@ from herdbook_server.registry.writing import Write, writing
 CHUNKS_LISTED_MAX = 100
 """Missing chunks that one refusal lists; `missing_count` tells of all."""
 
+CHECKED_AT_ONCE_MAX = 1000
+"""Files and chunks that are checked in about a millisecond."""
+
 
 @dataclass(frozen=True, slots=True)
 class Registration:
@@ -59,8 +62,7 @@ async def register(
 ) -> Version:
     """Makes the next version of a model; `VersionRegistry.register` says how and what it raises."""
     _check(registration)
-    # A large manifest takes a while, in which others are to be answered.
-    contents = await asyncio.to_thread(_contents, registration)
+    contents = await _checked_contents(registration)
     request = _request(caller, registration, contents)
     async with database.read() as records:
         answer = await request.first_answer(records)
@@ -89,6 +91,14 @@ def _check(registration: Registration) -> None:
         )
     if registration.source_uri is not None:
         rules.check_source_uri(registration.source_uri)
+
+
+async def _checked_contents(registration: Registration) -> Contents:
+    """In a thread if it takes a while, in which others are to be answered."""
+    files = registration.files or ()
+    if sum(1 + len(file.chunks) for file in files) < CHECKED_AT_ONCE_MAX:
+        return _contents(registration)
+    return await asyncio.to_thread(_contents, registration)
 
 
 def _contents(registration: Registration) -> Contents:

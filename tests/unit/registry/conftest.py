@@ -24,6 +24,7 @@ from herdbook_server.registry.events import EventLog
 from herdbook_server.registry.models import ModelRegistry
 from herdbook_server.registry.stages import StageRegistry
 from herdbook_server.registry.versions import Registration, VersionRegistry
+from herdbook_server.storage.sql.postgres import PostgresDatabase
 from herdbook_server.storage.sql.sqlite import SqliteDatabase
 
 ADA = Caller("ada")
@@ -103,10 +104,14 @@ class Registry:
             await records.replicas.put(report, expires_at_us=self.clock.time_us + lease_us)
 
 
-@pytest.fixture
-async def registry(tmp_path: Path) -> AsyncIterator[Registry]:
+@pytest.fixture(params=["sqlite", "postgresql"])
+async def registry(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Registry]:
     """The use cases over an empty database."""
-    database = await SqliteDatabase.open(tmp_path / "herdbook.db")
+    database: Database
+    if request.param == "sqlite":
+        database = await SqliteDatabase.open(tmp_path / "herdbook.db")
+    else:
+        database = await PostgresDatabase.open(request.getfixturevalue("postgres_database"))
     await database.migrate()
     yield Registry(database)
     await database.close()
