@@ -50,6 +50,8 @@ class Conditions:
 
     source: Source
     parameters: Parameters
+    key: str = ""
+    """The row's key, as whatever drives the search has it: before the row itself is read."""
 
     def write(self, condition: Condition) -> str:
         """Return the condition as SQL."""
@@ -83,7 +85,7 @@ class Conditions:
                 return self.of_column(f"v.{place.name}", place, condition)
             case Keyed():
                 inner = self.of_keyed(place, condition)
-                owned = f"x.{place.owner} = v.{self.source.key[0]}"
+                owned = f"x.{place.owner} = {self.key}"
             case _:
                 inner = self.of_members(place, condition)
                 owned = " AND ".join(f"x.{inside} = v.{out}" for inside, out in place.joined)
@@ -186,7 +188,9 @@ def compare_split(parameters: Parameters, row: str, operator: Operator, value: s
             return in_range(parameters, f"{row}.head", value)
         return f"{row}.head = {bind(head)} AND {in_range(parameters, f'{row}.rest', rest)}"
     if operator == "=":
-        return f"{row}.head = {bind(head)} AND {row}.rest = {bind(rest)}"
+        equal = f"{row}.head = {bind(head)}"
+        # A head that is not full has no rest; without it the index alone has the answer.
+        return equal if len(head) < HEAD else f"{equal} AND {row}.rest = {bind(rest)}"
     if operator == "!=":
         return f"({row}.head <> {bind(head)} OR {row}.rest <> {bind(rest)})"
     strict, place = operator[0], bind(head)

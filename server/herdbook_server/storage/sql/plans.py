@@ -14,8 +14,8 @@ from herdbook_server.storage.sql.ordering import Term
 COUNTED: Final = 8192
 """Matches of a condition are counted up to here."""
 
-SORTED_COST: Final = 1.0
-"""What a row costs that is yielded by a condition, looked up, and sorted."""
+UNCOUNTED_SHARE: Final = 0.25
+"""The share of all rows that a condition is taken to match if it matches too many to count."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,8 +96,9 @@ def cheapest(walk: Walk | None, counts: Mapping[Driver, int], *, total: int, lim
     through. A driver looks at all that it matches, however few are asked for.
     """
     rows = max(total, 1)
+    many = max(float(COUNTED), rows * UNCOUNTED_SHARE)
     matches = {
-        driver: float(rows if count >= COUNTED else min(count, rows))
+        driver: min(many if count >= COUNTED else float(count), float(rows))
         for driver, count in counts.items()
     }
     best = min(matches, key=matches.__getitem__)
@@ -106,6 +107,6 @@ def cheapest(walk: Walk | None, counts: Mapping[Driver, int], *, total: int, lim
     narrowing = walk.narrowing(matches)
     shares = (max(n, 1.0) / rows for driver, n in matches.items() if driver not in narrowing)
     steps = min(limit / math.prod(shares), *(matches[driver] for driver in narrowing), float(rows))
-    if steps <= matches[best] * SORTED_COST:
+    if steps <= matches[best]:
         return Plan(in_order=True, drivers=narrowing)
     return Plan(drivers=(best,))

@@ -38,7 +38,7 @@ class Statement:
         """
         parameters = Parameters()
         writer = Walker if self.plan.in_order else Sorter
-        text = writer(self, Conditions(self.source, parameters), parts).write(show_deleted)
+        text = writer(self, parameters, parts).write(show_deleted)
         # A literal: as a parameter it would hide from PostgreSQL that few rows are wanted.
         return f"{text} LIMIT {limit}", parameters.values
 
@@ -47,15 +47,25 @@ class Writer:
     """What statements have in common."""
 
     def __init__(
-        self, statement: Statement, conditions: Conditions, parts: tuple[Segment, ...]
+        self, statement: Statement, parameters: Parameters, parts: tuple[Segment, ...]
     ) -> None:
         self.source = statement.source
         self.terms = statement.terms
         self.conjuncts = statement.conjuncts
         self.drivers = statement.plan.drivers
-        self.conditions = conditions
-        self.bind = conditions.parameters.bind
+        self.parameters = parameters
+        self.bind = parameters.bind
         self.parts = parts
+
+    @property
+    def key(self) -> str:
+        """The key of a row, as the driver has it."""
+        return f"v.{self.source.key[0]}"
+
+    @property
+    def conditions(self) -> Conditions:
+        """Writes conditions on the row."""
+        return Conditions(self.source, self.parameters, self.key)
 
     def row_of(self, term: Term) -> str:
         """Return the row that a term lies in."""
@@ -116,6 +126,11 @@ class Writer:
 class Sorter(Writer):
     """Takes the rows that one driver yields, and sorts them."""
 
+    @property
+    def key(self) -> str:
+        """See `Writer`."""
+        return f"d.{self.source.key[0]}" if self.drivers else super().key
+
     def write(self, show_deleted: bool) -> str:  # noqa: FBT001 - passed through
         """Return the statement without its limit."""
         start, wheres = self.driver()
@@ -131,7 +146,7 @@ class Sorter(Writer):
         table = f"{self.source.table} v"
         if not self.drivers:
             return f"SELECT {self.columns()} FROM {table}", []
-        selects = self.drivers[0].selects(self.source, self.conditions.parameters)
+        selects = self.drivers[0].selects(self.source, self.parameters)
         rows = " UNION ".join(selects)
         joined = [f"v.{column} = d.{column}" for column in self.source.key]
         return (
@@ -147,13 +162,18 @@ class Walker(Writer):
     """Walks along the index of a term, in the row `s`, and so has no need to sort."""
 
     def __init__(
-        self, statement: Statement, conditions: Conditions, parts: tuple[Segment, ...]
+        self, statement: Statement, parameters: Parameters, parts: tuple[Segment, ...]
     ) -> None:
-        super().__init__(statement, conditions, parts)
+        super().__init__(statement, parameters, parts)
         (self.part,) = parts
         absent = {bound.term for bound in self.part if bound.kind == "absent"}
         self.first = next(index for index in range(len(self.terms)) if index not in absent)
         self.lead = self.terms[self.first]
+
+    @property
+    def key(self) -> str:
+        """See `Writer`."""
+        return f"s.{self.lead.keyed.owner if self.lead.keyed else self.source.key[0]}"
 
     def row_of(self, term: Term) -> str:
         """Return the row that a term lies in."""
