@@ -24,7 +24,7 @@ def compare_imports(python: str, options: Options) -> list[Comparison]:
         take_turns(
             baseline=runner(python, baseline),
             subject=runner(python, subject),
-            rounds=2 * options.rounds + 1,
+            rounds=options.rounds,
         ).compare(subject, baseline=baseline, unit="ms", better="lower")
         for subject in (
             "import herdbook",

@@ -6,7 +6,9 @@ import math
 import statistics
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Generic, Literal, TypeVar
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,11 +80,11 @@ def percentile(samples: Sequence[float], percent: float) -> float:
 
 
 @dataclass(frozen=True, slots=True)
-class Turns:
+class Turns(Generic[T]):
     """Samples of a subject and of a baseline that were taken in turns."""
 
-    subject: tuple[float, ...]
-    baseline: tuple[float, ...]
+    subject: tuple[T, ...]
+    baseline: tuple[T, ...]
 
     def compare(
         self,
@@ -91,19 +93,24 @@ class Turns:
         baseline: str,
         unit: str,
         better: Literal["higher", "lower"],
+        figure: Callable[[T], float] = float,
         aim: float | None = None,
     ) -> Comparison:
-        """Name what was measured."""
-        return Comparison(name, unit, self.subject, self.baseline, baseline, better, aim)
+        """Name one figure of what was measured."""
+        return Comparison(
+            name,
+            unit,
+            subject=tuple(map(figure, self.subject)),
+            baseline=tuple(map(figure, self.baseline)),
+            baseline_name=baseline,
+            better=better,
+            aim=aim,
+        )
 
 
 def take_turns(
-    *,
-    baseline: Callable[[], float],
-    subject: Callable[[], float],
-    rounds: int,
-    warm_up: bool = True,
-) -> Turns:
+    *, baseline: Callable[[], T], subject: Callable[[], T], rounds: int, warm_up: bool = True
+) -> Turns[T]:
     """Measure baseline, subject, baseline, subject …; to warm up, one unrecorded turn of each."""
     if warm_up:
         baseline()
@@ -113,11 +120,8 @@ def take_turns(
 
 
 async def take_async_turns(
-    *,
-    baseline: Callable[[], Awaitable[float]],
-    subject: Callable[[], Awaitable[float]],
-    rounds: int,
-) -> Turns:
+    *, baseline: Callable[[], Awaitable[T]], subject: Callable[[], Awaitable[T]], rounds: int
+) -> Turns[T]:
     """Do as `take_turns`, with coroutines."""
     await baseline()
     await subject()

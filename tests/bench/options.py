@@ -14,9 +14,9 @@ class Options:
 
     home: Path
     """An empty directory; what a figure says of a disk, it says of this directory's."""
-    rounds: int = 7
+    rounds: int = 15
     """Turns of subject and baseline each."""
-    seconds: float = 1.5
+    seconds: float = 0.7
     """How long one turn of a throughput lasts."""
     transfer_bytes: int = 1024 * MIB
     """How much one push or pull moves."""

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator, Mapping
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 
 import grpc
 
@@ -14,7 +16,7 @@ from tests.bench.load import Call, calls_per_second, empty_call, own_channel
 from tests.bench.measuring import Row, Turns, take_async_turns
 from tests.bench.options import Options
 from tests.bench.seeding import seed
-from tests.bench.servers import full_server, new_directory
+from tests.bench.servers import Server, full_server, new_directory
 
 TITLE = "references resolved (by alias, number, label and newest), against an empty method"
 IN_FLIGHT = (1, 8, 32)
@@ -30,27 +32,64 @@ async def run(options: Options) -> list[Row]:
             async with own_channel(server.address) as channel:
                 expected = await seed(channel)
                 await check(channel, expected)
+                callers = Callers(server, resolve_call(channel, expected), empty_call(channel))
                 for in_flight in IN_FLIGHT:
-                    turns = await measure(channel, expected, in_flight, options)
-                    rows.append(compare(turns, f"{engine}, {in_flight} in flight"))
+                    turns = await callers.take_turns(in_flight, options)
+                    rows += figures(turns, f"{engine}, {in_flight} in flight")
     return rows
 
 
-async def measure(
-    channel: grpc.aio.Channel, references: Mapping[str, int], in_flight: int, options: Options
-) -> Turns:
-    """Measure one number of calls in flight."""
-    resolve, empty = resolve_call(channel, references), empty_call(channel)
-    return await take_async_turns(
-        baseline=lambda: calls_per_second([empty] * in_flight, seconds=options.seconds),
-        subject=lambda: calls_per_second([resolve] * in_flight, seconds=options.seconds),
-        rounds=options.rounds,
-    )
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """One turn of calls."""
+
+    calls_per_second: float
+    processor_us: float
+    """What the server's process spent on each, its database's aside unless it is within."""
 
 
-def compare(turns: Turns, name: str) -> Row:
+@dataclass(frozen=True, slots=True)
+class Callers:
+    """Those who call one server."""
+
+    server: Server
+    resolve: Call
+    empty: Call
+
+    async def take_turns(self, in_flight: int, options: Options) -> Turns[Turn]:
+        """Measure with so many calls in flight."""
+        return await take_async_turns(
+            baseline=lambda: self.measure([self.empty] * in_flight, options.seconds),
+            subject=lambda: self.measure([self.resolve] * in_flight, options.seconds),
+            rounds=options.rounds,
+        )
+
+    async def measure(self, calls: Sequence[Call], seconds: float) -> Turn:
+        """Call for some time."""
+        spent, began = self.server.processor_seconds, time.perf_counter()
+        rate = await calls_per_second(calls, seconds=seconds)
+        spent, took = self.server.processor_seconds - spent, time.perf_counter() - began
+        return Turn(rate, 1e6 * spent / (rate * took))
+
+
+def figures(turns: Turns[Turn], name: str) -> list[Row]:
     """Name what was measured."""
-    return turns.compare(name, baseline="empty method", unit="calls/s", better="higher", aim=AIM)
+    rate = turns.compare(
+        name,
+        baseline="empty method",
+        unit="calls/s",
+        better="higher",
+        figure=lambda turn: turn.calls_per_second,
+        aim=AIM,
+    )
+    cost = turns.compare(
+        f"{name}: server's processor time",
+        baseline="empty method",
+        unit="µs",
+        better="lower",
+        figure=lambda turn: turn.processor_us,
+    )
+    return [rate, cost]
 
 
 def resolve_call(channel: grpc.aio.Channel, references: Mapping[str, int]) -> Call:

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.bench.machine import peak_memory_bytes
+from tests.bench.machine import peak_memory_bytes, processor_seconds
 from tests.support.ports import LOOPBACK
 from tests.support.processes import running
 
@@ -26,6 +26,11 @@ class Server:
     def peak_memory_bytes(self) -> int:
         """The most memory that it ever had resident."""
         return peak_memory_bytes(self.pid)
+
+    @property
+    def processor_seconds(self) -> float:
+        """The time that processors have spent on it."""
+        return processor_seconds(self.pid)
 
 
 @contextlib.contextmanager
