@@ -53,7 +53,7 @@ class Narrator:
             table.add_column(column, header_style="bold", overflow="fold")
         for row in rows:
             table.add_row(*(Text(printable(cell)) for cell in row))
-        self._console.print(Padding(table, (0, 0, 0, 3)))
+        self._console.print(Padding(table, (0, 0, 0, 3), expand=False))
 
     def promise(self, sentence: str, *, kept: bool) -> None:
         """Shows whether something was as promised."""

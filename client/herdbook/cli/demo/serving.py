@@ -24,6 +24,9 @@ import joblib
 import herdbook
 from herdbook.cli.demo.training import MODEL_FILE, load_data
 
+_PAUSE_SECONDS = 0.001
+"""Between an answer and the next question, as requests come from somewhere."""
+
 AnswersByVersion = Mapping[str, Sequence[float]]
 
 
@@ -107,7 +110,7 @@ class Load:
 
     def _ask(self, tally: Tally) -> None:
         for patient in cycle(range(len(self._rows))):
-            if self._stop.is_set():
+            if self._stop.wait(_PAUSE_SECONDS):
                 return
             started = time.monotonic()
             try:
