@@ -52,12 +52,11 @@ class LoopBridge:
         self.cancel()
 
     def _run(self, awaitable: Awaitable[Any]) -> Any:
-        future = asyncio.run_coroutine_threadsafe(_awaited(awaitable), self._loop)
         with self._lock:
+            future = asyncio.run_coroutine_threadsafe(_awaited(awaitable), self._loop)
             self._under_way.add(future)
-            closed = self._closed
-        if closed:
-            future.cancel()
+            if self._closed:
+                future.cancel()
         try:
             return future.result()
         finally:

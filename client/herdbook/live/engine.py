@@ -40,8 +40,14 @@ ModelT = TypeVar("ModelT")
 
 _log = logging.getLogger("herdbook.live")
 
-_READ_SECONDS = 2.0
+_SWAP_READ_SECONDS = 1.0
+"""How long the next candidate waits for reads of `current` before the last swap."""
+
+_UNLOAD_READ_SECONDS = 1.0
 """How long a swap with unload-first waits for reads of `current`, while nothing serves."""
+
+_CLOSE_READ_SECONDS = 0.2
+"""How long a live model that closes waits for them."""
 
 _REFUSED_SECONDS = 60.0
 """How long a watch that was refused is left alone, at most."""
@@ -94,6 +100,7 @@ class LiveEngine(Generic[ModelT]):
         self._loaded: HeldModel[ModelT] | None = None
         self._held: HeldModel[ModelT] | None = None
         self._replaced: HeldModel[ModelT] | None = None
+        self._closers: list[threading.Thread] = []
         self._forked = False
         self._worker = threading.Thread(target=self._work, name="herdbook-live", daemon=True)
         self._watcher = threading.Thread(target=self._watch, name="herdbook-watch", daemon=True)
@@ -198,7 +205,7 @@ class LiveEngine(Generic[ModelT]):
         self._reporter.close(flush_seconds=_FLUSH_SECONDS)
         self._registry.close()
         self._end_serving()
-        for thread in (self._worker, self._watcher):
+        for thread in (self._worker, self._watcher, *self._closers):
             if thread.is_alive() and thread is not threading.current_thread():
                 thread.join(max(0.1, give_up_at - time.monotonic()))
 
@@ -208,8 +215,11 @@ class LiveEngine(Generic[ModelT]):
         with self._serves:
             self._serves.notify_all()
         if held is not None:
-            limit_seconds = self._settings.drain_timeout_seconds
-            held.drain(limit_seconds, read_limit_seconds=_READ_SECONDS)
+            held.drain(
+                self._settings.drain_timeout_seconds,
+                read_limit_seconds=_CLOSE_READ_SECONDS,
+                ending=threading.Event(),
+            )
             held.close()
 
     def _status(self) -> LiveStatus:
@@ -325,12 +335,11 @@ class LiveEngine(Generic[ModelT]):
         self._withdraw()
         if held is None:
             return decide.Done()
-        limit_seconds = self._settings.drain_timeout_seconds
-        if not held.drain(limit_seconds, read_limit_seconds=_READ_SECONDS):
+        if not self._drain(held, _UNLOAD_READ_SECONDS):
             self._show_again(held)
             raise LeasesHeld(
                 f"{held.leases} leases of {held.resolution.reference} did not end "
-                f"within {limit_seconds:g} s."
+                f"within {self._settings.drain_timeout_seconds:g} s."
             )
         held.close()
         # What refers to itself in circles would take up the room that the candidate needs.
@@ -363,10 +372,29 @@ class LiveEngine(Generic[ModelT]):
     def _retire(self) -> decide.Input:
         replaced, self._replaced = self._replaced, None
         if replaced is not None:
-            limit_seconds = self._settings.drain_timeout_seconds
-            replaced.drain(limit_seconds, read_limit_seconds=limit_seconds)
-            replaced.close()
+            self._drain(replaced, _SWAP_READ_SECONDS)
+            if replaced.read and not self._closing.is_set():
+                # Whoever still has it in some variable need not hold up the next candidate.
+                self._close_later(replaced)
+            else:
+                replaced.close()
         return decide.Done()
+
+    def _close_later(self, held: HeldModel[ModelT]) -> None:
+        def close() -> None:
+            self._drain(held, self._settings.drain_timeout_seconds)
+            held.close()
+
+        thread = threading.Thread(target=close, name="herdbook-close", daemon=True)
+        self._closers = [each for each in self._closers if each.is_alive()] + [thread]
+        thread.start()
+
+    def _drain(self, held: HeldModel[ModelT], read_limit_seconds: float) -> bool:
+        return held.drain(
+            self._settings.drain_timeout_seconds,
+            read_limit_seconds=read_limit_seconds,
+            ending=self._closing,
+        )
 
     def _discard(self) -> None:
         loaded, self._loaded = self._loaded, None

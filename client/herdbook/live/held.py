@@ -80,21 +80,35 @@ class HeldModel(Generic[ModelT]):
         if last:
             self._finish()
 
-    def drain(self, limit_seconds: float, *, read_limit_seconds: float) -> bool:
+    @property
+    def read(self) -> bool:
+        """Whether somebody seems to use the model without a lease.
+
+        Reads of `current` leave no trace, so where closing does something this looks how often the
+        model is referred to, compared with before it was shown.
+        """
+        return self._close is not None and sys.getrefcount(self.model) > self._own_references
+
+    def drain(
+        self, limit_seconds: float, *, read_limit_seconds: float, ending: threading.Event
+    ) -> bool:
         """Waits until nobody uses the model any more; returns whether its leases have ended.
 
-        Reads of `current` leave no trace, so where closing does something this watches how often
-        the model is referred to; after `read_limit_seconds`, references no longer count.
+        Args:
+            limit_seconds: How long at most.
+            read_limit_seconds: How long at most for those who use it without a lease.
+            ending: Ends the wait when it is set.
         """
         started_at = time.monotonic()
         pause_seconds = _FIRST_PAUSE_SECONDS
-        while True:
+        while not ending.is_set():
             waited_seconds = time.monotonic() - started_at
-            read = waited_seconds < min(limit_seconds, read_limit_seconds) and self._is_read()
+            read = waited_seconds < min(limit_seconds, read_limit_seconds) and self.read
             if not (self._leases or read) or (self._leases and waited_seconds >= limit_seconds):
-                return self._leases == 0
-            time.sleep(pause_seconds)
+                break
+            ending.wait(pause_seconds)
             pause_seconds = min(2 * pause_seconds, _LONGEST_PAUSE_SECONDS)
+        return self._leases == 0
 
     def close(self) -> None:
         """Closes the model, now or when its last lease ends."""
@@ -104,9 +118,6 @@ class HeldModel(Generic[ModelT]):
             self._closed = self._closed or now
         if now:
             self._finish()
-
-    def _is_read(self) -> bool:
-        return self._close is not None and sys.getrefcount(self.model) > self._own_references
 
     def _finish(self) -> None:
         close, model = self._close, self.model

@@ -119,6 +119,19 @@ def test_a_model_that_somebody_has_just_read_is_not_closed_under_them(
     wait_until(lambda: Model.made[0].close_count == 1, "the first model is closed")
 
 
+def test_a_model_that_stays_in_some_variable_does_not_hold_up_the_next_swap_or_the_end(
+    live: LiveModel[Model], registry: MemoryRegistry
+) -> None:
+    model = live.current
+    registry.move(2)
+    wait_for_text(live, "two")
+    registry.move(3)
+    wait_for_text(live, "three")
+    assert model.predict() == "one"
+    live.close()
+    assert model.close_count == 1
+
+
 def test_leases_beyond_the_drain_limit_do_not_stop_later_swaps(
     registry: MemoryRegistry,
 ) -> None:
@@ -131,7 +144,7 @@ def test_leases_beyond_the_drain_limit_do_not_stop_later_swaps(
             registry.move(3)
             wait_for_text(live, "three")
             assert model.predict() == "one"
-        assert Model.made[0].close_count == 1
+        wait_until(lambda: Model.made[0].close_count == 1, "the last lease lets it close")
 
 
 def test_a_given_close_is_called_instead_of_the_models_own(registry: MemoryRegistry) -> None:
@@ -272,6 +285,7 @@ def test_an_alias_that_moves_during_a_load_ends_at_its_newest_target(
         registry.move(2)
         assert loading.wait(30)
         registry.move(3)
+        wait_until(lambda: live.status().target == registry.resolution(3), "the move is heard")
         go_on.set()
         wait_for_text(live, "three")
         assert live.status().swap_count == 2

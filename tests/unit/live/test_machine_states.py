@@ -207,4 +207,4 @@ def copy_of(machine: LiveMachine) -> LiveMachine:
 
 
 TestWorld = World.TestCase
-TestWorld.settings = settings(max_examples=150, stateful_step_count=40, deadline=None)
+TestWorld.settings = settings(max_examples=80, stateful_step_count=40, deadline=None)

@@ -1,0 +1,34 @@
+from __future__ import annotations
+
+import inspect
+
+import pytest
+
+from herdbook.live import AsyncLease, AsyncLiveModel, Lease, LiveModel
+
+NAMES = sorted(
+    {name for name in [*vars(LiveModel), *vars(AsyncLiveModel)] if not name.startswith("_")}
+)
+
+
+def parameters(function: object) -> list[inspect.Parameter]:
+    assert callable(function)
+    return list(inspect.signature(function).parameters.values())
+
+
+@pytest.mark.parametrize("name", ["__init__", *NAMES])
+def test_both_live_models_have_the_same_methods_arguments_and_words(name: str) -> None:
+    threads, asyncio = getattr(LiveModel, name), getattr(AsyncLiveModel, name)
+    assert parameters(threads) == parameters(asyncio)
+    assert inspect.getdoc(threads) == inspect.getdoc(asyncio)
+
+
+def test_there_is_something_to_compare() -> None:
+    assert NAMES == ["close", "lease", "start"]
+
+
+def test_both_leases_tell_the_same() -> None:
+    def public(kind: type) -> set[str]:
+        return {name for name in vars(kind) if not name.startswith("_")}
+
+    assert public(Lease) == public(AsyncLease)
