@@ -1,0 +1,70 @@
+"""A hub over both engines."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import aclosing, asynccontextmanager
+
+import pytest
+
+from herdbook_server.watch.fleet import Fleet
+from herdbook_server.watch.hub import Hub
+from herdbook_server.watch.values import Bookmark, ReferenceState, Subscription, Update
+from tests.unit.registry.conftest import Registry, registry
+
+__all__ = ["registry"]
+
+DEADLINE_SECONDS = 20
+
+
+class Stream:
+    """What one watch tells, read with a deadline."""
+
+    def __init__(self, updates: AsyncIterator[Update]) -> None:
+        self._updates = updates
+
+    async def next(self) -> Update:
+        """The next update."""
+        return await asyncio.wait_for(anext(self._updates), DEADLINE_SECONDS)
+
+    async def state(self) -> ReferenceState:
+        """The next state, past bookmarks."""
+        while isinstance(update := await self.next(), Bookmark):
+            pass
+        return update
+
+    async def initial(self) -> list[ReferenceState]:
+        """The states up to the bookmark that ends the initial ones."""
+        states = []
+        while isinstance(update := await self.next(), ReferenceState):
+            states.append(update)
+        assert update.initial_done
+        return states
+
+
+class Watching:
+    """A running hub and the watches on it."""
+
+    def __init__(self, registry: Registry, hub: Hub, fleet: Fleet) -> None:
+        self.registry = registry
+        self.hub = hub
+        self.fleet = fleet
+
+    @asynccontextmanager
+    async def watch(self, *references: str, **subscription: object) -> AsyncIterator[Stream]:
+        """Opens a watch."""
+        wanted = Subscription(references=references, **subscription)  # type: ignore[arg-type]
+        async with aclosing(self.hub.watch(wanted)) as updates:
+            yield Stream(updates)
+
+
+@pytest.fixture
+async def watching(registry: Registry) -> AsyncIterator[Watching]:
+    """A hub that follows an empty registry."""
+    fleet = Fleet(database=registry.database, clock=registry.clock)
+    hub = Hub(database=registry.database, fleet=fleet, max_watches=5, bookmark_seconds=0.2)
+    following = asyncio.create_task(hub.run())
+    yield Watching(registry, hub, fleet)
+    following.cancel()
+    await asyncio.wait({following})

@@ -1,0 +1,97 @@
+"""The fleet, over real databases."""
+
+from __future__ import annotations
+
+import pytest
+
+from herdbook_server.errors import ReferenceInvalid
+from herdbook_server.ports.values import ReplicaReport, ReplicaState
+from herdbook_server.watch.values import Replica, Subscription
+from tests.unit.registry.conftest import ADA, MODEL
+from tests.unit.watch.conftest import Watching
+
+CHAMPION = f"{MODEL}@champion"
+LEASE_US = 30_000_000
+
+
+def report(replica: str, state: ReplicaState, version: int, serving: int = 0) -> ReplicaReport:
+    return ReplicaReport(
+        replica_id=replica,
+        host="host",
+        name="pod",
+        reference=CHAMPION,
+        state=state,
+        version=version,
+        serving_version=serving,
+        serving_digest="",
+        failure="out of memory" if state is ReplicaState.FAILED else "",
+        reported_at_us=1,
+        model=MODEL,
+    )
+
+
+@pytest.fixture
+async def target(watching: Watching) -> None:
+    """`champion` names version 2."""
+    await watching.registry.register()
+    await watching.registry.register()
+    await watching.registry.aliases.set(ADA, MODEL, "champion", 2)
+
+
+@pytest.mark.usefixtures("target")
+async def test_convergence_counts_who_serves_who_failed_and_who_is_on_the_way(
+    watching: Watching,
+) -> None:
+    for said in (
+        report("a", ReplicaState.SERVING, 2, serving=2),
+        report("b", ReplicaState.LOADING, 2, serving=1),
+        report("c", ReplicaState.FAILED, 2, serving=1),
+        report("d", ReplicaState.FAILED, 1),
+        report("e", ReplicaState.WATCHING, 0),
+    ):
+        await watching.fleet.report(said)
+    seen = await watching.fleet.convergence(CHAMPION)
+    assert (seen.target_version, seen.replica_count) == (2, 5)
+    assert (seen.converged_count, seen.failed_count, seen.pending_count) == (1, 1, 3)
+    assert [(r.replica_id, r.failure) for r in seen.failures] == [("c", "out of memory")]
+    assert seen.serving_counts == {0: 2, 1: 2, 2: 1}
+
+
+@pytest.mark.usefixtures("target")
+async def test_a_reference_is_the_same_however_it_is_spelled(watching: Watching) -> None:
+    await watching.fleet.report(report("a", ReplicaState.SERVING, 2, serving=2))
+    seen = await watching.fleet.convergence(f"models:/{MODEL}@champion")
+    assert seen.converged_count == 1
+
+
+async def test_a_reference_without_target_converges_nobody(watching: Watching) -> None:
+    await watching.fleet.report(report("a", ReplicaState.WATCHING, 0))
+    seen = await watching.fleet.convergence(CHAMPION)
+    assert (seen.target_version, seen.converged_count, seen.pending_count) == (0, 0, 1)
+
+
+async def test_a_silent_replica_is_gone_after_its_lease(watching: Watching) -> None:
+    await watching.fleet.report(report("a", ReplicaState.SERVING, 2, serving=2))
+    watching.registry.clock.time_us += LEASE_US
+    assert (await watching.fleet.convergence(CHAMPION)).replica_count == 0
+
+
+async def test_a_watching_replica_is_live_before_it_says_anything(watching: Watching) -> None:
+    replica = Replica("r-1", "host", "pod-1")
+    async with watching.watch(CHAMPION, replica=replica) as stream:
+        await stream.initial()
+        (seen,) = await watching.fleet.replicas(CHAMPION, after=None, limit=10)
+    assert (seen.replica_id, seen.name, seen.state) == ("r-1", "pod-1", ReplicaState.WATCHING)
+
+
+async def test_opening_a_watch_keeps_what_the_replica_last_said(watching: Watching) -> None:
+    await watching.fleet.report(report("r-1", ReplicaState.SERVING, 2, serving=2))
+    subscription = Subscription(references=(CHAMPION,), replica=Replica("r-1", "host", "pod-1"))
+    async with watching.fleet.presence(subscription):
+        (seen,) = await watching.fleet.replicas(None, after=None, limit=10)
+    assert seen.state is ReplicaState.SERVING
+
+
+async def test_nonsense_is_refused(watching: Watching) -> None:
+    with pytest.raises(ReferenceInvalid):
+        await watching.fleet.convergence("@@")
