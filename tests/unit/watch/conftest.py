@@ -42,6 +42,14 @@ class Stream:
         assert update.initial_done
         return states
 
+    async def until(self, revision: int) -> list[ReferenceState]:
+        """The states up to the bookmark that covers a revision."""
+        states = []
+        while isinstance(update := await self.next(), ReferenceState) or update.revision < revision:
+            if isinstance(update, ReferenceState):
+                states.append(update)
+        return states
+
 
 class Watching:
     """A running hub and the watches on it."""

@@ -82,10 +82,7 @@ async def test_changes_elsewhere_are_not_told(watching: Watching) -> None:
         await stream.initial()
         await watching.registry.register("fraud/other")
         await watching.registry.versions.update(ADA, f"{MODEL}:1", description="new words")
-        last = await watching.registry.database.revision()
-        while (update := await stream.next()).revision < last:
-            assert isinstance(update, Bookmark)
-    assert update == Bookmark(last)
+        assert await stream.until(await watching.registry.database.revision()) == []
 
 
 async def test_what_is_known_is_not_told_again(watching: Watching) -> None:
@@ -184,11 +181,10 @@ async def test_a_watcher_that_never_reads_misses_nothing_in_the_end(watching: Wa
         for number in range(20):
             await champion(watching, 2 - number % 2)
         last = await watching.registry.database.revision()
-        while (state := await quick.state()).revision < last:
-            pass
-        assert names(state) == (CHAMPION, 1)
-        caught_up = await slow.state()
-    assert (names(caught_up), caught_up.revision) == ((CHAMPION, 1), last)
+        told = await quick.until(last)
+        caught_up = await slow.until(last)
+    assert names(told[-1]) == (CHAMPION, 1)
+    assert [names(state) for state in caught_up] in ([], [(CHAMPION, 1)])
 
 
 async def test_concurrent_moves_reach_every_watcher_in_growing_order(watching: Watching) -> None:
@@ -199,9 +195,7 @@ async def test_concurrent_moves_reach_every_watcher_in_growing_order(watching: W
         moves = [champion(watching, 1 + number % 4) for number in range(40)]
         await asyncio.gather(*moves)
         final = await watching.registry.aliases.get(MODEL, "champion")
-        seen = [await stream.state()]
-        while seen[-1].revision < final.revision:
-            seen.append(await stream.state())
+        seen = await stream.until(final.revision)
     revisions = [state.revision for state in seen]
     assert revisions == sorted(set(revisions))
     assert names(seen[-1]) == (CHAMPION, final.version)
