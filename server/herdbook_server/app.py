@@ -49,6 +49,7 @@ from herdbook_server.rpc.services.models import ModelServicer
 from herdbook_server.rpc.services.server import ServerServicer
 from herdbook_server.rpc.services.versions import VersionServicer
 from herdbook_server.settings import Settings, split_address
+from herdbook_server.storage.sql.migrate import SchemaRefused
 from herdbook_server.telemetry import Telemetry
 from herdbook_server.watch.fleet import Fleet
 from herdbook_server.watch.hub import Hub
@@ -308,6 +309,7 @@ def _start_failures() -> Iterator[None]:
         AddressUnusable,
         DatabaseUnavailable,
         data.DataDirectoryUnusable,
+        SchemaRefused,
         StoreError,
         telemetry.TelemetryFailed,
         TokensInvalid,

@@ -73,13 +73,6 @@ def note_received(size_bytes: int) -> None:
         _received_before.set(size_bytes)
 
 
-def note_sent(size_bytes: int) -> None:
-    """Count bytes of a message that goes out."""
-    call = _current.get(None)
-    if call:
-        call.sent_bytes += size_bytes
-
-
 def _text_metadata(context: Context) -> dict[str, str]:
     pairs = context.invocation_metadata() or ()
     return {key: value for key, value in pairs if isinstance(value, str)}

@@ -69,14 +69,15 @@ class Health:
         await self.servicer.enter_graceful_shutdown()
 
     async def _set(self, service: str, *, serving: bool) -> None:
-        if self._serving.get(service) is serving:
+        before = self._serving.get(service)
+        if before is serving:
             return
         self._serving[service] = serving
         status = health_pb2.HealthCheckResponse
         await self.servicer.set(service, status.SERVING if serving else status.NOT_SERVING)
-        if service in {SERVER, self._artifact_service}:
+        if service in {SERVER, self._artifact_service} and not (serving and before is None):
             level = logging.INFO if serving else logging.WARNING
-            state = "serving" if serving else "not serving"
+            state = "serving again" if serving else "not serving"
             logger.log(level, "%s: %s", service or "server", state)
 
     async def _answers(self, what: str, probe: Probe) -> bool:

@@ -61,9 +61,9 @@ class Surroundings(grpc.aio.ServerInterceptor):
     def _wrap(self, handler: Any, method: str) -> Any:
         kind = next(kind for kind in _MAKERS if getattr(handler, kind))
         return _MAKERS[kind](
-            self._surround(method, _in_one_task(kind, getattr(handler, kind))),
+            self._surround(method, _in_one_task(kind, handler)),
             request_deserializer=_tolerant(handler.request_deserializer),
-            response_serializer=_counting(handler.response_serializer),
+            response_serializer=_unless_done(handler.response_serializer),
         )
 
     def _surround(self, method: str, behaviour: Behaviour) -> Behaviour:
@@ -82,14 +82,15 @@ class _Malformed:
     """Stands for a message that could not be decoded, until somebody can refuse it properly."""
 
 
-def _in_one_task(kind: str, behaviour: Behaviour) -> Behaviour:
-    """Make of any behaviour a coroutine function that takes care of its request and responses."""
+def _in_one_task(kind: str, handler: Any) -> Behaviour:
+    """Make of any handler a coroutine function that takes care of its request and responses."""
+    respond = _responding(getattr(handler, kind), handler.response_serializer)
 
     async def behave(request: Any, context: Context) -> Any:
         if kind.startswith("unary_"):
-            return await _respond(behaviour, _decoded(request), context)
+            return await respond(_decoded(request), context)
         try:
-            return await _respond(behaviour, _decoded_stream(request), context)
+            return await respond(_decoded_stream(request), context)
         except HerdbookError:
             await _drain(request)
             raise
@@ -97,13 +98,25 @@ def _in_one_task(kind: str, behaviour: Behaviour) -> Behaviour:
     return behave
 
 
-async def _respond(behaviour: Behaviour, request: Any, context: Context) -> Any:
-    if not inspect.isasyncgenfunction(behaviour):
-        return await behaviour(request, context)
-    async with aclosing(behaviour(request, context)) as responses:
-        async for response in responses:
-            await context.write(response)
-    return None
+def _responding(behaviour: Behaviour, serialize: Callable[[Any], bytes]) -> Behaviour:
+    """Serialize responses inside of the layers, which see what that costs, and if it fails."""
+
+    async def respond_once(request: Any, context: Context) -> Any:
+        response = await behaviour(request, context)
+        return response if response is None else _serialized(serialize, response)
+
+    async def respond_often(request: Any, context: Context) -> None:
+        async with aclosing(behaviour(request, context)) as responses:
+            async for response in responses:
+                await context.write(_serialized(serialize, response))
+
+    return respond_often if inspect.isasyncgenfunction(behaviour) else respond_once
+
+
+def _serialized(serialize: Callable[[Any], bytes], response: Any) -> bytes:
+    data = serialize(response)
+    calls.current().sent_bytes += len(data)
+    return data
 
 
 def _decoded(request: Any) -> Any:
@@ -149,10 +162,6 @@ def _tolerant(deserialize: Callable[[bytes], Any]) -> Callable[[bytes], Any]:
     return deserialize_or_mark
 
 
-def _counting(serialize: Callable[[Any], bytes]) -> Callable[[Any], bytes]:
-    def serialize_and_count(message: Any) -> bytes:
-        data = serialize(message)
-        calls.note_sent(len(data))
-        return data
-
-    return serialize_and_count
+def _unless_done(serialize: Callable[[Any], bytes]) -> Callable[[Any], bytes]:
+    """Take what is serialized already; servicers of others write messages by themselves."""
+    return lambda response: response if isinstance(response, bytes) else serialize(response)

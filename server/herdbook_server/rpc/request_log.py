@@ -48,7 +48,6 @@ def _is_ok(call: Call) -> bool:
 
 
 def _log(call: Call, level: int, seconds: float) -> None:
-    outcome = f"{call.code.name} {call.reason}".rstrip()
     fields = {
         "method": call.method.lstrip("/"),
         "actor": call.actor,
@@ -59,4 +58,4 @@ def _log(call: Call, level: int, seconds: float) -> None:
         "received_bytes": call.received_bytes,
         "sent_bytes": call.sent_bytes,
     }
-    logger.log(level, "%s %s", fields["method"], outcome, extra={"fields": fields})
+    logger.log(level, "call", extra={"fields": fields})

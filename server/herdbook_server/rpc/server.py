@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -116,15 +117,29 @@ def add_port(server: grpc.aio.Server, address: str, transport: Transport) -> int
     Raises:
         AddressUnusable: Something else listens there, or this machine has no such address.
     """
+    if not address.startswith("unix:"):
+        _try_to_bind(address)
     try:
         if transport.tls is None:
             return server.add_insecure_port(address)
         return server.add_secure_port(address, _credentials(transport.tls))
     except RuntimeError as error:
-        raise AddressUnusable(
-            f"{address} cannot be listened at: another program does, or it is no address of this "
-            "machine."
-        ) from error
+        raise AddressUnusable(f"{address} cannot be listened at: {error}") from error
+
+
+def _try_to_bind(address: str) -> None:
+    """Find out why an address is of no use, which gRPC tells nobody but standard error."""
+    host, _, port = address.rpartition(":")
+    try:
+        found = socket.getaddrinfo(
+            host.strip("[]"), int(port), type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )
+        for family, kind, protocol, _, where in found:
+            with socket.socket(family, kind, protocol) as probe:
+                probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+                probe.bind(where)
+    except OSError as error:
+        raise AddressUnusable(f"{address} cannot be listened at: {error.strerror}.") from error
 
 
 def _options(transport: Transport) -> list[tuple[str, int]]:
