@@ -122,8 +122,7 @@ class ChunkStoreTests:
             for _ in range(yields):
                 await asyncio.sleep(0)
             putting.cancel()
-            with pytest.raises(asyncio.CancelledError):
-                await putting
+            await asyncio.wait([putting])
         await store.close()
         assert raw.names() <= {name_of(data) for data in chunks}
         assert all(raw.read(name_of(data)) in {None, data} for data in chunks)
@@ -216,15 +215,16 @@ class ChunkStoreTests:
         assert len([chunk async for chunk in store.list_chunks()]) == 4
 
     async def test_chunks_deleted_during_a_listing_do_not_end_it(
-        self, store: ChunkStore, small_pages: ChunkStore
+        self, store: ChunkStore, raw: RawChunks, small_pages: ChunkStore
     ) -> None:
-        chunks = [chunk_of(10, seed=seed) for seed in range(12)]
-        await put_all(store, chunks)
+        digests = [bytes([7]) + number.to_bytes(31) for number in range(10)]
+        for digest in digests:
+            raw.write(name_of_digest(digest), b"x")
         listed = []
         async for chunk in small_pages.list_chunks():
             listed.append(chunk.digest)
-            await store.delete([chunk.digest])
-        assert sorted(listed) == sorted(map(digest_of, chunks))
+            await store.delete(digests)
+        assert len(listed) == 3
 
     async def test_neighbours_know_nothing_of_each_other(
         self, store: ChunkStore, neighbour: ChunkStore

@@ -94,7 +94,7 @@ async def scripted_server() -> AsyncIterator[ScriptedServer]:
     scripted = ScriptedServer()
     tasks: set[asyncio.Task[None]] = set()
 
-    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         task = asyncio.create_task(scripted.serve(reader, writer))
         tasks.add(task)
         task.add_done_callback(tasks.discard)
