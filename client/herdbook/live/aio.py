@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import inspect
+import math
 import threading
 from collections.abc import Awaitable, Callable
 from concurrent.futures import Future
@@ -11,10 +12,10 @@ from types import TracebackType
 from typing import Any, Generic, Self, TypeVar
 
 from herdbook.core.values import Resolution
-from herdbook.live.engine import LiveEngine
 from herdbook.live.face import LiveFace
 from herdbook.live.held import HeldModel
 from herdbook.live.model import LEASE_SECONDS
+from herdbook.live.slot import ModelSlot
 
 ModelT = TypeVar("ModelT")
 
@@ -74,11 +75,11 @@ class AsyncLease(Generic[ModelT]):
     The block gets the model. A lease is used once.
     """
 
-    __slots__ = ("_engine", "_held", "_timeout_seconds")
+    __slots__ = ("_held", "_slot", "_timeout_seconds")
 
-    def __init__(self, engine: LiveEngine[ModelT], timeout_seconds: float) -> None:
+    def __init__(self, slot: ModelSlot[ModelT], timeout_seconds: float) -> None:
         """Will take the model that serves when the block begins."""
-        self._engine = engine
+        self._slot = slot
         self._timeout_seconds = timeout_seconds
         self._held: HeldModel[ModelT] | None = None
 
@@ -95,7 +96,7 @@ class AsyncLease(Generic[ModelT]):
         return self.resolution.version
 
     async def __aenter__(self) -> ModelT:
-        held = self._engine.held
+        held = self._slot.held
         if held is None or not held.take():
             held = await self._wait()
         self._held = held
@@ -106,9 +107,7 @@ class AsyncLease(Generic[ModelT]):
             self._held.give_back()
 
     async def _wait(self) -> HeldModel[ModelT]:
-        waiting = asyncio.ensure_future(
-            asyncio.to_thread(self._engine.lease, self._timeout_seconds)
-        )
+        waiting = asyncio.ensure_future(asyncio.to_thread(self._slot.lease, self._timeout_seconds))
         try:
             return await asyncio.shield(waiting)
         except asyncio.CancelledError:
@@ -165,10 +164,10 @@ class AsyncLiveModel(LiveFace[ModelT]):
             await asyncio.wait_for(asyncio.wrap_future(engine.first), timeout_seconds)
         except TimeoutError:
             failure = engine.first_failure(timeout_seconds)
-            await self.close()
+            await self._end(limit_seconds=0.0)
             raise failure from failure.__cause__
         except BaseException:
-            await self.close()
+            await self._end(limit_seconds=0.0)
             raise
         return self
 
@@ -178,11 +177,7 @@ class AsyncLiveModel(LiveFace[ModelT]):
         A lease that is held even longer closes it when it ends. Again does nothing; nor does it in
         the child of a process that forked.
         """
-        if self._engine is not None:
-            # A loader is given up; what the engine closes after that may need the loop.
-            self._bridge.cancel()
-            await asyncio.to_thread(self._engine.close)
-            self._bridge.close()
+        await self._end(limit_seconds=math.inf)
 
     def lease(self, *, timeout_seconds: float = LEASE_SECONDS) -> AsyncLease[ModelT]:
         """Returns a context manager that gives the model that serves and keeps it from closing.
@@ -197,7 +192,14 @@ class AsyncLiveModel(LiveFace[ModelT]):
             NotServing: At the beginning of the block: no model serves.
             ForkedProcess: Likewise: the process has forked since the start.
         """
-        return AsyncLease(self._started(), timeout_seconds)
+        return AsyncLease(self._started().slot, timeout_seconds)
+
+    async def _end(self, *, limit_seconds: float) -> None:
+        if self._engine is not None:
+            # A loader is given up; what the engine closes after that may need the loop.
+            self._bridge.cancel()
+            await asyncio.to_thread(self._engine.close, limit_seconds=limit_seconds)
+            self._bridge.close()
 
     async def __aenter__(self) -> Self:
         return await self.start()

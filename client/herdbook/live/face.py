@@ -14,6 +14,7 @@ from herdbook.live.engine import LiveEngine
 from herdbook.live.errors import NotServing
 from herdbook.live.options import LiveOptions
 from herdbook.live.registry import GrpcRegistry, Registry
+from herdbook.live.slot import ModelSlot
 from herdbook.live.status import LiveStatus
 from herdbook.transport.connection import TLS
 
@@ -123,7 +124,7 @@ class LiveFace(Generic[ModelT]):
     @property
     def resolution(self) -> Resolution | None:
         """The version that serves; None if none does."""
-        held = None if self._engine is None else self._engine.held
+        held = None if self._engine is None else self._engine.slot.held
         return None if held is None else held.resolution
 
     def status(self) -> LiveStatus:
@@ -138,7 +139,7 @@ class LiveFace(Generic[ModelT]):
     def __getattr__(self, name: str) -> NoReturn:
         # The slot is empty while no model serves; a full one never comes here.
         if name == "current":
-            raise self._started().absence()
+            raise self._started().slot.absence()
         raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
 
     def _publish(self, model: ModelT) -> None:
@@ -157,19 +158,19 @@ class LiveFace(Generic[ModelT]):
         self, adapt: Callable[[Callable[..., Any]], Callable[..., Any]]
     ) -> LiveEngine[ModelT]:
         options = self._options
+        settings = options.settings()
         return LiveEngine(
-            options.settings(),
+            settings,
             options.plan(adapt),
             self._registry(),
             cache=options.cache(),
-            publish=self._publish,
-            withdraw=self._withdraw,
+            slot=ModelSlot(settings, publish=self._publish, withdraw=self._withdraw),
         )
 
     def _registry(self) -> Registry:
         return GrpcRegistry(self._options.connection())
 
     def _check_running(self, engine: LiveEngine[ModelT]) -> None:
-        engine.check_process()
-        if engine.closed:
+        engine.slot.check_process()
+        if engine.slot.closing.is_set():
             raise ClientClosed(f"The live model of {self.reference} is closed: make a new one.")

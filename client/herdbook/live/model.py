@@ -52,10 +52,10 @@ class LiveModel(LiveFace[ModelT]):
             engine.first.result(timeout_seconds)
         except FutureTimeoutError:
             failure = engine.first_failure(timeout_seconds)
-            engine.close()
+            engine.close(limit_seconds=0.0)
             raise failure from failure.__cause__
         except BaseException:
-            engine.close()
+            engine.close(limit_seconds=0.0)
             raise
         return self
 
@@ -81,7 +81,7 @@ class LiveModel(LiveFace[ModelT]):
             NotServing: At the beginning of the block: no model serves.
             ForkedProcess: Likewise: the process has forked since the start.
         """
-        return Lease(self._started().lease, timeout_seconds)
+        return Lease(self._started().slot.lease, timeout_seconds)
 
     def __enter__(self) -> Self:
         return self.start()

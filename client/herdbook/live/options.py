@@ -15,9 +15,9 @@ from herdbook.core.references import parse_reference
 from herdbook.core.retrying import Backoff
 from herdbook.core.values import Replica
 from herdbook.errors import FieldInvalid
-from herdbook.live.engine import LiveSettings
 from herdbook.live.machine import LivePolicy, SwapMode
 from herdbook.live.plan import LivePlan
+from herdbook.live.settings import LiveSettings
 from herdbook.live.status import LiveStatus
 from herdbook.transport.connection import TLS, Connection
 

@@ -5,7 +5,8 @@ import pytest
 from herdbook.core.retrying import Backoff
 from herdbook.core.values.fleet import ReplicaState
 from herdbook.core.values.registry import Resolution
-from herdbook.live.machine import (
+from herdbook.live.machine import LiveMachine, LivePolicy, SwapMode
+from herdbook.live.messages import (
     CancelFetch,
     Close,
     Command,
@@ -16,15 +17,12 @@ from herdbook.live.machine import (
     Fetch,
     GiveUp,
     Input,
-    LiveMachine,
-    LivePolicy,
     Load,
     Lost,
     Named,
     Report,
     Retire,
     Swap,
-    SwapMode,
     Tick,
     Unload,
 )

@@ -8,7 +8,8 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from herdbook.core.values.fleet import ReplicaState
 from herdbook.core.values.registry import Resolution
-from herdbook.live.machine import (
+from herdbook.live.machine import LiveMachine, LivePolicy, Step
+from herdbook.live.messages import (
     Close,
     Command,
     Contact,
@@ -18,14 +19,11 @@ from herdbook.live.machine import (
     Fetch,
     GiveUp,
     Input,
-    LiveMachine,
-    LivePolicy,
     Load,
     Lost,
     Named,
     Report,
     Retire,
-    Step,
     Swap,
     Tick,
     Unload,

@@ -1,0 +1,67 @@
+"""Hears what a reference names, over watches that end and begin again."""
+
+from __future__ import annotations
+
+import random
+import threading
+from collections.abc import Callable
+
+from herdbook.core.values import Bookmark, ReferenceState
+from herdbook.core.watching import Disconnected, WatchUpdate
+from herdbook.live import messages
+from herdbook.live.registry import Registry
+from herdbook.live.reporter import Reporter
+from herdbook.live.settings import LiveSettings
+
+_REFUSED_SECONDS = 60.0
+"""How long a watch that was refused is left alone, at most."""
+
+
+class Follower(threading.Thread):
+    """Watches one reference until the registry is closed and `stop` is called."""
+
+    def __init__(
+        self,
+        settings: LiveSettings,
+        registry: Registry,
+        *,
+        feed: Callable[[messages.Input], object],
+        reporter: Reporter,
+    ) -> None:
+        """Will tell what it hears by `feed`."""
+        super().__init__(name="herdbook-watch", daemon=True)
+        self._settings = settings
+        self._registry = registry
+        self._feed = feed
+        self._reporter = reporter
+        self._stopped = threading.Event()
+
+    def stop(self) -> None:
+        """Has the watch begin no more."""
+        self._stopped.set()
+
+    def run(self) -> None:
+        """Follows the reference until the end."""
+        while not self._stopped.is_set():
+            try:
+                self._follow()
+            except Exception as error:  # noqa: BLE001 - whatever it is, serving goes on
+                self._feed(messages.Lost(error, transient=False))
+            spread = 0.5 + 0.5 * random.random()  # noqa: S311 - spreads retries
+            self._stopped.wait(_REFUSED_SECONDS * spread)
+
+    def _follow(self) -> None:
+        for update in self._registry.updates(self._settings.reference, self._settings.replica):
+            self._hear(update)
+
+    def _hear(self, update: WatchUpdate) -> None:
+        match update:
+            case ReferenceState():
+                self._feed(messages.Named(update.resolution, update.missing_reason or ""))
+            case Bookmark():
+                if update.initial_done:
+                    # After a break the registry may have forgotten what this replica said.
+                    self._reporter.repeat()
+                self._feed(messages.Contact())
+            case Disconnected():
+                self._feed(messages.Lost(update.error, transient=True))
