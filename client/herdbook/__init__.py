@@ -12,11 +12,14 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from herdbook.aio import AsyncClient
+    from herdbook.cache import Cache
     from herdbook.client import Client
     from herdbook.core.values import (
         Alias,
         AliasMove,
+        Bookmark,
         Capture,
+        ChunkRef,
         Code,
         Comparison,
         Convergence,
@@ -24,7 +27,11 @@ if TYPE_CHECKING:
         Environment,
         Event,
         EventKind,
+        FieldComparison,
+        File,
+        GarbageReport,
         Lineage,
+        Manifest,
         Model,
         PulledVersion,
         ReferenceState,
@@ -32,6 +39,7 @@ if TYPE_CHECKING:
         ReplicaReport,
         ReplicaState,
         Resolution,
+        ServerInfo,
         Signature,
         Stage,
         StageChange,
@@ -39,87 +47,253 @@ if TYPE_CHECKING:
         TransferProgress,
         TransferReport,
         Version,
+        VersionManifest,
     )
     from herdbook.errors import (
+        Aborted,
+        AliasInvalid,
         AliasMoved,
         AliasNotFound,
+        AlreadyExists,
+        Cancelled,
+        ChecksumMismatch,
+        ChunkLost,
+        ChunkMismatch,
+        ChunkNotFound,
+        ChunksMissing,
+        ChunkTooLarge,
+        ClientClosed,
+        ConnectionLost,
+        DatabaseUnavailable,
+        DataLoss,
+        DeadlineExceeded,
+        DestinationExists,
+        Draining,
+        ErrorDetails,
+        FailedPrecondition,
+        FieldInvalid,
+        FileNotFound,
+        FileTooLarge,
+        FilterInvalid,
+        ForkedProcess,
         HerdbookError,
+        Internal,
+        InvalidArgument,
+        LabelExists,
+        LabelImmutable,
+        LabelInvalid,
+        LocalDiskFull,
+        ManifestInvalid,
+        ModelDeleted,
+        ModelExists,
+        ModelInUse,
         ModelNotFound,
+        NameInvalid,
+        NoManifest,
+        NoPreviousVersion,
         NotFound,
+        OffsetOutOfRange,
+        OrderByInvalid,
+        OutOfRange,
+        PageTokenInvalid,
+        PathInvalid,
+        PermissionDenied,
+        ReferenceInvalid,
+        RequestIdReused,
+        ResourceExhausted,
+        ResponseInvalid,
+        RevisionChanged,
+        SourceChanged,
+        SourceInvalid,
+        SourceNotFound,
+        StoreFull,
+        StoreUnavailable,
+        TooManyWatches,
+        Unauthenticated,
         Unavailable,
+        Unimplemented,
+        VersionDeleted,
+        VersionInUse,
         VersionNotFound,
+        Violation,
     )
+    from herdbook.live import (
+        AsyncLease,
+        AsyncLiveModel,
+        FirstLoadFailed,
+        Lease,
+        LeasesHeld,
+        LiveFailure,
+        LiveModel,
+        LiveState,
+        LiveStatus,
+        NotServing,
+        ValidationFailed,
+    )
+    from herdbook.transfer.chunk_cache import ChunkCache
     from herdbook.transport.connection import TLS
 
 __all__ = [
     "TLS",
+    "Aborted",
     "Alias",
+    "AliasInvalid",
     "AliasMove",
     "AliasMoved",
     "AliasNotFound",
+    "AlreadyExists",
     "AsyncClient",
+    "AsyncLease",
+    "AsyncLiveModel",
+    "Bookmark",
+    "Cache",
+    "Cancelled",
     "Capture",
+    "ChecksumMismatch",
+    "ChunkCache",
+    "ChunkLost",
+    "ChunkMismatch",
+    "ChunkNotFound",
+    "ChunkRef",
+    "ChunkTooLarge",
+    "ChunksMissing",
     "Client",
+    "ClientClosed",
     "Code",
     "Comparison",
+    "ConnectionLost",
     "Convergence",
+    "DataLoss",
+    "DatabaseUnavailable",
     "Dataset",
+    "DeadlineExceeded",
+    "DestinationExists",
+    "Draining",
     "Environment",
+    "ErrorDetails",
     "Event",
     "EventKind",
+    "FailedPrecondition",
+    "FieldComparison",
+    "FieldInvalid",
+    "File",
+    "FileNotFound",
+    "FileTooLarge",
+    "FilterInvalid",
+    "FirstLoadFailed",
+    "ForkedProcess",
+    "GarbageReport",
     "HerdbookError",
+    "Internal",
+    "InvalidArgument",
+    "LabelExists",
+    "LabelImmutable",
+    "LabelInvalid",
+    "Lease",
+    "LeasesHeld",
     "Lineage",
+    "LiveFailure",
+    "LiveModel",
+    "LiveState",
+    "LiveStatus",
+    "LocalDiskFull",
+    "Manifest",
+    "ManifestInvalid",
     "Model",
+    "ModelDeleted",
+    "ModelExists",
+    "ModelInUse",
     "ModelNotFound",
+    "NameInvalid",
+    "NoManifest",
+    "NoPreviousVersion",
     "NotFound",
+    "NotServing",
+    "OffsetOutOfRange",
+    "OrderByInvalid",
+    "OutOfRange",
+    "PageTokenInvalid",
+    "PathInvalid",
+    "PermissionDenied",
     "PulledVersion",
+    "ReferenceInvalid",
     "ReferenceState",
     "Replica",
     "ReplicaReport",
     "ReplicaState",
+    "RequestIdReused",
     "Resolution",
+    "ResourceExhausted",
+    "ResponseInvalid",
+    "RevisionChanged",
+    "ServerInfo",
     "Signature",
+    "SourceChanged",
+    "SourceInvalid",
+    "SourceNotFound",
     "Stage",
     "StageChange",
+    "StoreFull",
+    "StoreUnavailable",
     "TensorSpec",
+    "TooManyWatches",
     "TransferProgress",
     "TransferReport",
+    "Unauthenticated",
     "Unavailable",
+    "Unimplemented",
+    "ValidationFailed",
     "Version",
+    "VersionDeleted",
+    "VersionInUse",
+    "VersionManifest",
     "VersionNotFound",
+    "Violation",
     "__version__",
 ]
 
-_MODULES = {
+# Where a name is found, in the order in which it is looked for: the cheapest to load first.
+_MODULES = (
+    "herdbook.errors",
+    "herdbook.core.values",
+)
+_MODULE_OF = {
     "AsyncClient": "herdbook.aio",
-    "AsyncLiveModel": "herdbook.live",
+    "Cache": "herdbook.cache",
     "Client": "herdbook.client",
+    "AsyncLease": "herdbook.live",
+    "AsyncLiveModel": "herdbook.live",
+    "FirstLoadFailed": "herdbook.live",
+    "Lease": "herdbook.live",
+    "LeasesHeld": "herdbook.live",
+    "LiveFailure": "herdbook.live",
     "LiveModel": "herdbook.live",
+    "LiveState": "herdbook.live",
+    "LiveStatus": "herdbook.live",
+    "NotServing": "herdbook.live",
+    "ValidationFailed": "herdbook.live",
+    "ChunkCache": "herdbook.transfer.chunk_cache",
     "TLS": "herdbook.transport.connection",
 }
-_MODULES_OF_MANY = ("herdbook.core.values", "herdbook.errors")
 
 
 def __getattr__(name: str) -> Any:
-    """Loads a public name, or any error of the tree, when it is first used."""
-    if name == "__version__":
-        from importlib import metadata
-
-        value: Any = metadata.version("herdbook")
-    elif name in _MODULES:
-        value = getattr(import_module(_MODULES[name]), name)
-    else:
-        value = _from_many(name)
-    globals()[name] = value
+    """Loads a public name when it is first used."""
+    if name not in __all__:
+        raise AttributeError(f"module 'herdbook' has no attribute {name!r}")
+    globals()[name] = value = _found(name)
     return value
 
 
-def _from_many(name: str) -> Any:
-    if not name.startswith("_"):
-        for module in map(import_module, _MODULES_OF_MANY):
-            if hasattr(module, name):
-                return getattr(module, name)
-    raise AttributeError(f"module 'herdbook' has no attribute {name!r}")
+def _found(name: str) -> Any:
+    if name == "__version__":
+        from importlib import metadata
+
+        return metadata.version("herdbook")
+    if name in _MODULE_OF:
+        return getattr(import_module(_MODULE_OF[name]), name)
+    modules = map(import_module, _MODULES)
+    return next(getattr(module, name) for module in modules if hasattr(module, name))
 
 
 def __dir__() -> list[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, AsyncIterator, Iterable
+from contextlib import aclosing
 
 from herdbook.core.operations import fleet as operations
 from herdbook.core.values import (
@@ -118,9 +119,7 @@ class AsyncFleetCalls:
 
 
 async def _states(updates: AsyncGenerator[WatchUpdate]) -> AsyncIterator[ReferenceState]:
-    try:
+    async with aclosing(updates):
         async for update in updates:
             if isinstance(update, ReferenceState):
                 yield update
-    finally:
-        await updates.aclose()

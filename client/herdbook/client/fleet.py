@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator
+from contextlib import closing
 
 from herdbook.core.operations import fleet as operations
 from herdbook.core.values import (
@@ -13,7 +14,7 @@ from herdbook.core.values import (
     ReplicaReport,
     ServerInfo,
 )
-from herdbook.core.watching import Watch
+from herdbook.core.watching import Watch, WatchUpdate
 from herdbook.transport.caller import Caller
 from herdbook.transport.watcher import follow
 
@@ -49,9 +50,7 @@ class FleetCalls:
             Unauthenticated: No credentials, or bad ones.
         """
         watch = Watch.of(references, prefixes=prefixes, known=known, replica=replica)
-        return (
-            update for update in follow(self._caller, watch) if isinstance(update, ReferenceState)
-        )
+        return _states(follow(self._caller, watch))
 
     def list_events(
         self,
@@ -117,3 +116,10 @@ class FleetCalls:
     def get_server_info(self) -> ServerInfo:
         """Asks what server answers."""
         return self._caller.call(operations.get_server_info())
+
+
+def _states(updates: Generator[WatchUpdate]) -> Iterator[ReferenceState]:
+    with closing(updates):
+        for update in updates:
+            if isinstance(update, ReferenceState):
+                yield update

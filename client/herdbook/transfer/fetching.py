@@ -13,7 +13,7 @@ from herdbook.errors import ChecksumMismatch, ConnectionLost, HerdbookError, Res
 from herdbook.transfer.cancellation import CancelToken
 from herdbook.transfer.chunk_cache import ChunkCache
 from herdbook.transfer.persistence import Persistence, stream_timeout_seconds
-from herdbook.transport.caller import BACKOFF, Caller
+from herdbook.transport.caller import Caller
 from herdbook.v1 import artifact_pb2 as pb
 
 Bytes: TypeAlias = bytes | memoryview
@@ -39,6 +39,7 @@ class ChunkSource:
         self._version = version
         self._cache = cache
         self._cancel = cancel
+        self._persistence = Persistence(cancel)
 
     def cached(self, ref: ChunkRef) -> bytes | None:
         """Returns a chunk that the cache holds intact."""
@@ -55,7 +56,7 @@ class ChunkSource:
             ChunkLost: The server does not have a chunk any more.
         """
         left = {ref.sha256: ref for ref in refs}
-        persistence = Persistence(self._cancel, backoff=BACKOFF)
+        attempts = self._persistence.attempts()
         mismatches = 0
         while left:
             before = len(left)
@@ -67,8 +68,8 @@ class ChunkSource:
                     raise
             except HerdbookError as error:
                 if len(left) < before:
-                    persistence.progressed()
-                persistence.failed(error)
+                    attempts.progressed()
+                attempts.failed(error)
 
     def _fetch_some(
         self, left: dict[bytes, ChunkRef], deliver: Callable[[ChunkRef, Bytes], None]
@@ -86,6 +87,7 @@ class ChunkSource:
             if self._cache is not None:
                 self._cache.put(digest, bytes(data))
             del left[digest]
+            self._persistence.answered()
         if left:
             raise ConnectionLost("The server ended the download early.")
 

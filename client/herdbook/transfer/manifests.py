@@ -14,19 +14,19 @@ from herdbook.core.values import File, VersionManifest
 from herdbook.errors import HerdbookError, ResponseInvalid
 from herdbook.transfer.cancellation import CancelToken
 from herdbook.transfer.persistence import Persistence
-from herdbook.transport.caller import BACKOFF, Caller
+from herdbook.transport.caller import Caller
 from herdbook.v1 import artifact_pb2 as pb
 
 
 def get_manifest(caller: Caller, reference: str, *, cancel: CancelToken) -> VersionManifest:
     """Reads the manifest of a version and checks its rules and its digest."""
     parse_reference(reference)
-    persistence = Persistence(cancel, backoff=BACKOFF)
+    attempts = Persistence(cancel).attempts()
     while True:
         try:
             return _read(caller, reference, cancel)
         except HerdbookError as error:
-            persistence.failed(error)
+            attempts.failed(error)
 
 
 def _read(caller: Caller, reference: str, cancel: CancelToken) -> VersionManifest:

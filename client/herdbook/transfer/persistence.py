@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 from herdbook.core.retrying import Backoff
 from herdbook.errors import DeadlineExceeded, HerdbookError, Unavailable
 from herdbook.transfer.cancellation import CancelToken
+from herdbook.transport.caller import BACKOFF
 from herdbook.transport.jitter import jitter
+
+PATIENCE: Final = Backoff(first_seconds=0.1, longest_seconds=10.0, attempts=13)
+"""Attempts of a transfer that has come somewhere: about a minute without a server."""
 
 _SLOWEST_BYTES_PER_SECOND = 64 * 1024
 
@@ -16,16 +22,52 @@ def stream_timeout_seconds(size_bytes: int, *, timeout_seconds: float) -> float:
 
 
 class Persistence:
-    """Counts failures in a row, and waits between them; progress starts the count anew."""
+    """How one transfer bears a server that is away; may be used by several threads.
 
-    def __init__(self, cancel: CancelToken, *, backoff: Backoff) -> None:
+    A server that never answered is given up soon, one that did is waited for.
+    """
+
+    def __init__(
+        self, cancel: CancelToken, *, impatience: Backoff = BACKOFF, patience: Backoff = PATIENCE
+    ) -> None:
         self._cancel = cancel
-        self._backoff = backoff
+        self._backoff = impatience
+        self._patience = patience
+
+    def answered(self) -> None:
+        """Notes that the server is there."""
+        self._backoff = self._patience
+
+    def attempts(self) -> Attempts:
+        """Starts to count for one part of the transfer."""
+        return Attempts(self)
+
+    def pause(self, error: HerdbookError, failures: int) -> None:
+        """Waits after so many failures in a row.
+
+        Raises:
+            Cancelled: The transfer was given up.
+            HerdbookError: `error` itself, if another attempt cannot help, or has not helped often.
+        """
+        self._cancel.check()
+        backoff = self._backoff
+        if not isinstance(error, Unavailable | DeadlineExceeded) or failures >= backoff.attempts:
+            raise error
+        delay = backoff.delay_seconds(failures, jitter=jitter())
+        self._cancel.wait(max(delay, error.details.retry_after_seconds or 0.0))
+
+
+class Attempts:
+    """Counts failures in a row, and waits between them; may be used by one thread."""
+
+    def __init__(self, persistence: Persistence) -> None:
+        self._persistence = persistence
         self._failures = 0
 
     def progressed(self) -> None:
         """Starts the count anew."""
         self._failures = 0
+        self._persistence.answered()
 
     def failed(self, error: HerdbookError) -> None:
         """Waits for the next attempt.
@@ -34,11 +76,5 @@ class Persistence:
             Cancelled: The transfer was given up.
             HerdbookError: `error` itself, if another attempt cannot help, or has not helped often.
         """
-        self._cancel.check()
         self._failures += 1
-        if not isinstance(error, Unavailable | DeadlineExceeded):
-            raise error
-        if self._failures >= self._backoff.attempts:
-            raise error
-        delay = self._backoff.delay_seconds(self._failures, jitter=jitter())
-        self._cancel.wait(max(delay, error.details.retry_after_seconds or 0.0))
+        self._persistence.pause(error, self._failures)

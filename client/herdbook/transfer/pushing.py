@@ -18,10 +18,10 @@ from herdbook.core.values import ChunkRef, File, Manifest, TransferProgress, Ver
 from herdbook.errors import ChunksMissing, HerdbookError
 from herdbook.transfer.cancellation import CancelToken
 from herdbook.transfer.meter import Meter
-from herdbook.transfer.persistence import Persistence, stream_timeout_seconds
+from herdbook.transfer.persistence import Attempts, Persistence, stream_timeout_seconds
 from herdbook.transfer.sources import OpenSource, Piece, Source, find_sources, pieces
 from herdbook.transfer.workers import work_off
-from herdbook.transport.caller import BACKOFF, Caller
+from herdbook.transport.caller import Caller
 from herdbook.transport.request_ids import new_request_id
 
 BATCH_BYTES: Final = 16 * 1024 * 1024
@@ -92,6 +92,7 @@ class Upload:
         self._model = model
         self._meter = meter
         self._cancel = cancel
+        self._persistence = Persistence(cancel)
         self._lock = threading.Lock()
         self._claimed: set[bytes] = set()
 
@@ -128,34 +129,44 @@ class Upload:
             return len(self._claimed) > before
 
     def _send_missing(self, chunks: dict[bytes, bytes]) -> None:
-        persistence = Persistence(self._cancel, backoff=BACKOFF)
+        attempts = self._persistence.attempts()
         sent: set[bytes] = set()
-        while True:
-            missing = self._missing(chunks)
-            self._meter.add(moved_bytes=-_size(chunks, sent & missing))
-            present = chunks.keys() - missing
-            self._meter.add(saved_bytes=_size(chunks, present - sent))
-            if present:
-                persistence.progressed()
-            for digest in present:
-                del chunks[digest]
-            if not chunks:
-                return
+        while self._is_left(chunks, sent, attempts):
             outgoing = _Outgoing(self._model, chunks, self._meter)
             try:
                 self._upload(outgoing, _size(chunks, chunks))
             except HerdbookError as error:
-                persistence.failed(error)
+                attempts.failed(error)
             else:
                 return
             finally:
                 sent = outgoing.end()
 
-    def _missing(self, digests: Iterable[bytes]) -> frozenset[bytes]:
-        return self._caller.call(
-            artifacts.find_missing_chunks(self._model, digests),
-            breaks_off=self._cancel.breaks_off,
+    def _is_left(self, chunks: dict[bytes, bytes], sent: set[bytes], attempts: Attempts) -> bool:
+        """Asks what is missing, forgets the rest, counts, and tells whether anything is left."""
+        missing = self._missing(chunks, attempts)
+        present = chunks.keys() - missing
+        self._meter.add(
+            moved_bytes=-_size(chunks, sent & missing), saved_bytes=_size(chunks, present - sent)
         )
+        for digest in present:
+            del chunks[digest]
+        if present:
+            attempts.progressed()
+        return bool(chunks)
+
+    def _missing(self, digests: Iterable[bytes], attempts: Attempts) -> frozenset[bytes]:
+        operation = artifacts.find_missing_chunks(self._model, digests)
+        # Repetitions are counted here, with those of the upload.
+        once = replace(operation, repeatable=False)
+        while True:
+            try:
+                found = self._caller.call(once, breaks_off=self._cancel.breaks_off)
+            except HerdbookError as error:
+                attempts.failed(error)
+            else:
+                self._persistence.answered()
+                return found
 
     def _upload(self, outgoing: _Outgoing, size_bytes: int) -> None:
         timeout_seconds = stream_timeout_seconds(

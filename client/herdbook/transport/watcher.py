@@ -15,7 +15,7 @@ from herdbook.transport.jitter import jitter
 
 def follow(
     caller: Caller, watch: Watch, *, silence_seconds: float = SILENCE_SECONDS
-) -> Iterator[WatchUpdate]:
+) -> Generator[WatchUpdate]:
     """Yields what a watch tells, for ever; ends when the caller is closed.
 
     Args:

@@ -208,3 +208,19 @@ def test_a_broken_safetensors_file_is_cut_like_any_other(
         [1],
         [1000],
     ]
+
+
+def test_a_push_that_has_come_somewhere_outlasts_an_outage(
+    registry: FakeRegistry, client: Client, files: Path
+) -> None:
+    client.push("m", files / "deep")
+    registry.fail("UploadChunks", UNAVAILABLE)
+    registry.fail("FindMissingChunks", Fault(grpc.StatusCode.UNAVAILABLE, effective=True))
+    assert client.push("m", files).number == 2
+
+
+def test_a_push_to_nowhere_ends(registry: FakeRegistry, client: Client, files: Path) -> None:
+    registry.fail("FindMissingChunks", *[UNAVAILABLE] * 7)
+    with pytest.raises(errors.StoreUnavailable):
+        client.push("m", files / "deep" / "small.txt")
+    assert registry.calls["FindMissingChunks"] == 7

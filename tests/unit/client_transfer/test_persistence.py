@@ -1,0 +1,66 @@
+from __future__ import annotations
+
+import itertools
+
+import pytest
+
+from herdbook.core.retrying import Backoff
+from herdbook.errors import Cancelled, ChunkLost, ConnectionLost, DeadlineExceeded, HerdbookError
+from herdbook.transfer.cancellation import CancelToken
+from herdbook.transfer.persistence import Attempts, Persistence, stream_timeout_seconds
+
+IMPATIENCE = Backoff(first_seconds=0, longest_seconds=0, attempts=3)
+PATIENCE = Backoff(first_seconds=0, longest_seconds=0, attempts=10)
+
+
+@pytest.fixture
+def cancel() -> CancelToken:
+    return CancelToken()
+
+
+@pytest.fixture
+def persistence(cancel: CancelToken) -> Persistence:
+    return Persistence(cancel, impatience=IMPATIENCE, patience=PATIENCE)
+
+
+def endured(attempts: Attempts, error: HerdbookError) -> int:
+    """Counts the failures up to the one that is raised."""
+    with pytest.raises(type(error)) as raised:
+        for count in itertools.count(1):  # noqa: B007
+            attempts.failed(error)
+    assert raised.value is error
+    return count
+
+
+def test_a_server_that_never_answered_is_given_up_soon(persistence: Persistence) -> None:
+    assert endured(persistence.attempts(), ConnectionLost()) == 3
+
+
+def test_a_server_that_answered_is_waited_for(persistence: Persistence) -> None:
+    persistence.answered()
+    assert endured(persistence.attempts(), DeadlineExceeded()) == 10
+
+
+def test_progress_starts_the_count_anew(persistence: Persistence) -> None:
+    attempts = persistence.attempts()
+    attempts.failed(ConnectionLost())
+    attempts.failed(ConnectionLost())
+    attempts.progressed()
+    assert endured(attempts, ConnectionLost()) == 10
+
+
+def test_what_another_attempt_cannot_help_is_raised_at_once(persistence: Persistence) -> None:
+    assert endured(persistence.attempts(), ChunkLost()) == 1
+
+
+def test_a_transfer_that_was_given_up_says_so(
+    persistence: Persistence, cancel: CancelToken
+) -> None:
+    cancel.cancel()
+    with pytest.raises(Cancelled):
+        persistence.attempts().failed(ConnectionLost())
+
+
+def test_a_large_stream_has_more_time_than_a_small_one() -> None:
+    assert stream_timeout_seconds(0, timeout_seconds=30) == 30
+    assert stream_timeout_seconds(64 * 1024 * 1024, timeout_seconds=30) == 30 + 1024
