@@ -5,6 +5,7 @@ Every check takes the path of the field in the request, which the error names, a
 
 from __future__ import annotations
 
+import json
 import math
 import re
 from collections.abc import Iterable, Mapping, Sized
@@ -233,8 +234,8 @@ def check_source_uri(uri: str, *, field: str = "source_uri") -> None:
 
 
 def entry(field: str, key: str) -> str:
-    """The path of an entry of a map."""
-    return f"{field}[{shown(key)}]"
+    """The path of an entry of a map, such as `version.tags["team"]`."""
+    return f"{field}[{json.dumps(key[:KEY_MAX_CHARACTERS])}]"
 
 
 def shown(text: str, *, limit: int = 80) -> str:

@@ -70,8 +70,8 @@ def test_everything_at_its_bound_is_taken_and_so_is_nothing() -> None:
         (replace(FULL, author="x" * 257), "version.author"),
         (replace(FULL, framework="x" * 129), "version.framework"),
         (replace(FULL, format="x\0"), "version.format"),
-        (replace(FULL, params={"a": "x" * 8193}), "version.params['a']"),
-        (replace(FULL, metrics={"a": float("nan")}), "version.metrics['a']"),
+        (replace(FULL, params={"a": "x" * 8193}), 'version.params["a"]'),
+        (replace(FULL, metrics={"a": float("nan")}), 'version.metrics["a"]'),
         (without("signature", "inputs", value=[TENSOR] * 1025), "version.signature.inputs"),
         (
             without("signature", "inputs", 0, "shape", value=[1] * 33),
@@ -105,7 +105,7 @@ def test_everything_at_its_bound_is_taken_and_so_is_nothing() -> None:
         ),
         (
             without("environment", "packages", value={"p": "x" * 129}),
-            "version.environment.packages['p']",
+            'version.environment.packages["p"]',
         ),
         (replace(FULL, input_example="x" * 65_535), "version.input_example"),
         (replace(FULL, input_example=["é" * 32_767]), "version.input_example"),

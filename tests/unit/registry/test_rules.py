@@ -85,13 +85,13 @@ def test_a_request_id_is_a_uuid_in_one_spelling() -> None:
     [
         ({str(n) + "x": "" for n in range(3)}, 't["0x"]'),
         ({f"k{n}": "" for n in range(129)}, "t"),
-        ({"a": "x" * 4097}, "t['a']"),
-        ({"a": "é" * 2049}, "t['a']"),
-        ({"a": "\0"}, "t['a']"),
-        ({"a": "\ud800"}, "t['a']"),
-        ({"a": "x" * 10_000_000}, "t['a']"),
+        ({"a": "x" * 4097}, 't["a"]'),
+        ({"a": "é" * 2049}, 't["a"]'),
+        ({"a": "\0"}, 't["a"]'),
+        ({"a": "\ud800"}, 't["a"]'),
+        ({"a": "x" * 10_000_000}, 't["a"]'),
         ({"k" * 129: ""}, None),
-        ({"": ""}, "t['']"),
+        ({"": ""}, 't[""]'),
     ],
 )
 def test_tags_out_of_bounds_are_refused_and_the_field_is_named(
@@ -100,7 +100,7 @@ def test_tags_out_of_bounds_are_refused_and_the_field_is_named(
     with pytest.raises(FieldInvalid) as refusal:
         rules.check_tags(tags, field="t")
     if field is not None:
-        assert refusal.value.fields[0].field == field.replace('"', "'")
+        assert refusal.value.fields[0].field == field
     assert len(refusal.value.message) < 1000
 
 

@@ -113,6 +113,8 @@ async def test_missing_chunks_are_listed_and_nothing_is_made(registry: Registry)
     assert refusal.value.metadata == {"missing_count": "1"}
     with pytest.raises(ModelNotFound):
         await registry.models.get(MODEL)
+    async with registry.database.read() as records:
+        assert await records.manifests.file(manifest_digest(FILES), "a") is None
     assert await registry.database.revision() == 0
     await registry.store_chunks(MODEL, TWO)
     await registry.versions.register(ADA, Registration(MODEL, Description(), FILES))
