@@ -1,7 +1,5 @@
 from __future__ import annotations
 
-import itertools
-
 import pytest
 
 from herdbook.core.retrying import Backoff
@@ -25,12 +23,13 @@ def persistence(cancel: CancelToken) -> Persistence:
 
 def endured(attempts: Attempts, error: HerdbookError) -> int:
     """Counts the failures up to the one that is raised."""
-    for count in itertools.count(1):
+    count = 0
+    while True:
+        count += 1
         try:
             attempts.failed(error)
         except type(error):
-            break
-    return count
+            return count
 
 
 def test_a_server_that_never_answered_is_given_up_soon(persistence: Persistence) -> None:
