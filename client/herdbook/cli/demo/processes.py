@@ -100,19 +100,37 @@ class Serving:
         return Counts.parse(line)
 
 
+class Server:
+    """The server, while it runs."""
+
+    def __init__(self, process: subprocess.Popen[str], log: Path, *, address: str) -> None:
+        """Takes the process, the file that it logs to, and where it answers."""
+        self.address = address
+        self._process = process
+        self._log = log
+
+    def check(self) -> None:
+        """Raises if it has ended.
+
+        Raises:
+            DemoBroken: It has; the message has the end of its log.
+        """
+        if self._process.poll() is not None:
+            raise DemoBroken(f"the server ended:\n{tail(self._log)}")
+
+
 @contextlib.contextmanager
-def running_server(folder: Path) -> Iterator[str]:
-    """Runs a server on the embedded default until the block ends; gives its address."""
+def running_server(folder: Path) -> Iterator[Server]:
+    """Runs a server on the embedded default until the block ends; it answers at the beginning."""
     ready, log = folder / "server.ready", folder / "server.log"
     command = ["-m", "herdbook_server", "serve", "--data", str(folder / "data")]
     command += ["--listen", "127.0.0.1:0", "--ready-file", str(ready)]
     with log.open("w") as output, _running(command, stdout=output, stderr=output) as process:
-        await_that(
-            lambda: _content(ready) or process.poll() is not None, "the server answers", seconds=60
-        )
-        if process.poll() is not None:
-            raise DemoBroken(f"the server ended:\n{tail(log)}")
-        yield _content(ready)
+        ended_or_ready = lambda: process.poll() is not None or _content(ready)  # noqa: E731
+        await_that(ended_or_ready, "the server answers", seconds=60)
+        server = Server(process, log, address=_content(ready))
+        server.check()
+        yield server
 
 
 @contextlib.contextmanager

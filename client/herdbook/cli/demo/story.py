@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,6 +13,7 @@ from herdbook.cli.demo.narration import Narrator
 from herdbook.cli.demo.processes import (
     Counts,
     DemoBroken,
+    Server,
     Serving,
     await_that,
     running_server,
@@ -53,18 +54,25 @@ def tell(narrator: Narrator, folder: Path, *, threads: int) -> None:
     """
     narrator.act("A server on its embedded default: SQLite and a chunk directory")
     started = time.monotonic()
-    with running_server(folder) as server, Client(server, cache=False) as client:
-        _Story(narrator, client, folder, server_started_at=started).tell(threads)
+    with running_server(folder) as server, Client(server.address, cache=False) as client:
+        _Story(narrator, client, server, folder=folder, server_started_at=started).tell(threads)
 
 
 class _Story:
     """What the acts share."""
 
     def __init__(
-        self, narrator: Narrator, client: Client, folder: Path, *, server_started_at: float
+        self,
+        narrator: Narrator,
+        client: Client,
+        server: Server,
+        *,
+        folder: Path,
+        server_started_at: float,
     ) -> None:
         self._narrator = narrator
         self._client = client
+        self._server = server
         self._folder = folder
         self._server_started_at = server_started_at
 
@@ -214,7 +222,7 @@ class _Story:
         )
         self._narrator.command(f"herdbook alias set {CHAMPION} {broken.number}")
         self._client.set_alias(MODEL, "champion", broken.number, reason="nobody looked closely")
-        await_that(
+        self._await(
             lambda: self._client.get_convergence(CHAMPION).failed_count == 1,
             f"the serving process reports that version {broken.number} failed",
         )
@@ -283,6 +291,13 @@ class _Story:
         rows += [("failed", f"{counts.failed:,}"), ("wrong", f"{counts.unknown:,}")]
         self._narrator.table(("PREDICTIONS", ""), rows)
 
+    def _await(self, condition: Callable[[], object], what: str) -> None:
+        def so() -> object:
+            self._server.check()
+            return condition()
+
+        await_that(so, what, seconds=60)
+
     def _await_answers(self, serving: Serving, version: int, *, at_least: int) -> Counts:
         counts = serving.counts()
 
@@ -291,7 +306,7 @@ class _Story:
             counts = serving.counts()
             return counts.of(version) >= at_least
 
-        await_that(enough, f"version {version} gives {at_least} answers", seconds=60)
+        self._await(enough, f"version {version} gives {at_least} answers")
         return counts
 
     def _await_converged(self) -> Convergence:
@@ -299,7 +314,7 @@ class _Story:
             convergence = self._client.get_convergence(CHAMPION)
             return convergence.converged and convergence.replica_count == 1
 
-        await_that(converged, f"the registry hears that all serve {CHAMPION}")
+        self._await(converged, f"the registry hears that all serve {CHAMPION}")
         return self._client.get_convergence(CHAMPION)
 
     def _settles_on(self, serving: Serving, version: int) -> bool:
