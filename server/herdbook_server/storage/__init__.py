@@ -1,0 +1,1 @@
+"""The adapters that keep what the ports promise."""
