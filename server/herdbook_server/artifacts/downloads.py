@@ -5,7 +5,15 @@ from __future__ import annotations
 import asyncio
 import hashlib
 from collections import deque
-from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Mapping, Sequence
+from collections.abc import (
+    AsyncGenerator,
+    AsyncIterator,
+    Callable,
+    Coroutine,
+    Iterable,
+    Mapping,
+    Sequence,
+)
 from contextlib import aclosing
 from dataclasses import dataclass
 
@@ -108,7 +116,7 @@ class Downloads:
             _, manifest = await _contents(records, ByNumber(model, version))
             sizes = await records.manifests.listed(manifest, list(set(digests)))
         refs = [ChunkRef(digest, _size(sizes, digest)) for digest in digests]
-        async with aclosing(_batches(self._fetch_all(refs))) as batches:
+        async with aclosing(_batches(_ahead(self._fetch, refs))) as batches:
             async for batch in batches:
                 yield batch
 
@@ -165,33 +173,39 @@ class Downloads:
         """Yield the bytes from `offset` to before `end`."""
         first, start = _chunk_at(chunks, offset)
         last, _ = _chunk_at(chunks, end - 1) if end > offset else (first - 1, 0)
-        async with aclosing(self._fetch_all(chunks[first : last + 1])) as fetched:
-            async for digest, data in fetched:
-                if await asyncio.to_thread(_sha256, data) != digest:
-                    raise lost(digest)
+        wanted = chunks[first : last + 1]
+        async with aclosing(_ahead(self._fetch_verified, wanted)) as fetched:
+            async for _, data in fetched:
                 yield data[max(0, offset - start) : end - start]
                 start += len(data)
-
-    async def _fetch_all(
-        self, refs: Iterable[ChunkRef]
-    ) -> AsyncGenerator[tuple[bytes, bytes], None]:
-        """Yield chunks in order, a few of them being fetched ahead."""
-        ahead: deque[tuple[ChunkRef, asyncio.Task[bytes]]] = deque()
-        try:
-            for ref in refs:
-                ahead.append((ref, asyncio.create_task(self._fetch(ref))))
-                if len(ahead) > READ_AHEAD:
-                    yield await _next(ahead)
-            while ahead:
-                yield await _next(ahead)
-        finally:
-            for _, task in ahead:
-                task.cancel()
-            await asyncio.gather(*(task for _, task in ahead), return_exceptions=True)
 
     async def _fetch(self, ref: ChunkRef) -> bytes:
         with translated():
             return await self._chunks.get(ref.digest, ref.size_bytes)
+
+    async def _fetch_verified(self, ref: ChunkRef) -> bytes:
+        data = await self._fetch(ref)
+        if await asyncio.to_thread(_sha256, data) != ref.digest:
+            raise lost(ref.digest)
+        return data
+
+
+async def _ahead(
+    fetch: Callable[[ChunkRef], Coroutine[object, object, bytes]], refs: Iterable[ChunkRef]
+) -> AsyncGenerator[tuple[bytes, bytes], None]:
+    """Yield digests and bytes of chunks in order, a few of them being fetched ahead."""
+    ahead: deque[tuple[ChunkRef, asyncio.Task[bytes]]] = deque()
+    try:
+        for ref in refs:
+            ahead.append((ref, asyncio.create_task(fetch(ref))))
+            if len(ahead) > READ_AHEAD:
+                yield await _next(ahead)
+        while ahead:
+            yield await _next(ahead)
+    finally:
+        for _, task in ahead:
+            task.cancel()
+        await asyncio.gather(*(task for _, task in ahead), return_exceptions=True)
 
 
 async def _contents(records: Records, reference: Reference) -> tuple[Resolution, bytes]:
