@@ -51,6 +51,7 @@ from herdbook_server.rpc.services.versions import VersionServicer
 from herdbook_server.settings import Settings, split_address
 from herdbook_server.storage.sql.migrate import SchemaRefused
 from herdbook_server.telemetry import Telemetry
+from herdbook_server.upkeep import Upkeep
 from herdbook_server.watch.fleet import Fleet
 from herdbook_server.watch.hub import Hub
 
@@ -173,7 +174,13 @@ async def _start(settings: Settings, engines: _Engines, stack: AsyncExitStack) -
     if engines.telemetry is not None:
         _watch_gauge(engines.telemetry, hub)
     await health.check()
-    for name, work in {"hub": hub.run, "fleet": fleet.run, "health": health.run}.items():
+    works = {
+        "hub": hub.run,
+        "fleet": fleet.run,
+        "health": health.run,
+        "upkeep": Upkeep(database=database, clock=clock).run,
+    }
+    for name, work in works.items():
         stack.push_async_callback(_end, asyncio.create_task(_keep_running(name, work), name=name))
     await server.start()
     stack.push_async_callback(_drain, settings, health, hub, server)

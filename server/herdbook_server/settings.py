@@ -54,8 +54,8 @@ class Settings(BaseSettings):
     """Close connections of that age, so that load balancers spread them anew."""
     drain_seconds: Annotated[float, Field(ge=0)] = 10.0
     """How long calls may take to end when the server stops."""
-    gc_grace_seconds: Annotated[float, Field(ge=0)] = 24 * 60 * 60.0
-    """How long garbage collection spares a chunk after it was last touched."""
+    gc_grace_seconds: Annotated[float, Field(ge=2 * 60 * 60)] = 24 * 60 * 60.0
+    """How long garbage collection spares a chunk after it was last touched; 2 hours at least."""
 
     log_format: LogFormat = "text"
     """`text` for people, `json` for machines."""

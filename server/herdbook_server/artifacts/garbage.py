@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from herdbook_server.artifacts.store_errors import translated
@@ -13,8 +14,13 @@ from herdbook_server.ports.database import Database
 GRACE_SECONDS = 24 * 60 * 60.0
 """How long a chunk is spared after it was last touched."""
 
-AT_ONCE = 500
-"""Chunks, or manifests, that one transaction handles."""
+MANIFESTS_AT_ONCE = 500
+
+CHUNKS_AT_ONCE = 500
+"""Chunks whose deletion is one step; it must end long before others may take it over."""
+
+CHUNKS_FOUND_AT_ONCE = 20_000
+"""Finding garbage reads the whole index."""
 
 _MICROSECONDS = 1_000_000
 
@@ -70,28 +76,34 @@ class GarbageCollector:
         while await self._delete_manifests(before_us):
             pass
         chunk_count = size_bytes = 0
-        while sizes := await self._delete_chunks(before_us):
-            chunk_count += len(sizes)
-            size_bytes += sum(sizes)
+        while found := await self._find(before_us):
+            deleted = [size for page in found for size in await self._delete(page, before_us)]
+            chunk_count += len(deleted)
+            size_bytes += sum(deleted)
+            if not deleted:
+                break
         return Collected(chunk_count, size_bytes, deleted=True)
 
     async def _delete_manifests(self, before_us: int) -> int:
         async with self._database.bookkeep() as records:
-            return await records.manifests.delete_unused(before_us, limit=AT_ONCE)
+            return await records.manifests.delete_unused(before_us, limit=MANIFESTS_AT_ONCE)
 
-    async def _delete_chunks(self, before_us: int) -> list[int]:
-        """Delete some chunks; returns their sizes."""
+    async def _find(self, before_us: int) -> list[list[bytes]]:
+        """Return digests of garbage, in steps."""
         async with self._database.read() as records:
-            found = await records.chunks.garbage(before_us, limit=AT_ONCE)
+            found = await records.chunks.garbage(before_us, limit=CHUNKS_FOUND_AT_ONCE)
+        digests = [chunk.digest for chunk in found]
+        starts = range(0, len(digests), CHUNKS_AT_ONCE)
+        return [digests[start : start + CHUNKS_AT_ONCE] for start in starts]
+
+    async def _delete(self, digests: Sequence[bytes], before_us: int) -> list[int]:
+        """Delete what is still garbage; returns the sizes of what was."""
         async with self._database.bookkeep() as records:
-            condemned = await records.chunks.condemn(
-                [chunk.digest for chunk in found], before_us=before_us
-            )
-        if not condemned:
-            return []
-        digests = [chunk.digest for chunk in condemned]
-        with translated():
-            await self._chunks.delete(digests)
-        async with self._database.bookkeep() as records:
-            await records.chunks.forget(digests)
+            condemned = await records.chunks.condemn(digests, before_us=before_us)
+        doomed = [chunk.digest for chunk in condemned]
+        if doomed:
+            with translated():
+                await self._chunks.delete(doomed)
+            async with self._database.bookkeep() as records:
+                await records.chunks.forget(doomed)
         return [chunk.size_bytes for chunk in condemned]

@@ -1,0 +1,198 @@
+"""Garbage goes, and nothing else does."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+from collections.abc import AsyncIterator, Sequence
+from contextlib import AsyncExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+
+from herdbook_server import errors
+from herdbook_server.artifacts.downloads import Downloads
+from herdbook_server.artifacts.garbage import GarbageCollector
+from herdbook_server.artifacts.uploads import Uploads
+from herdbook_server.ports.chunks import ChunkStore
+from herdbook_server.ports.database import Database
+from herdbook_server.ports.values import ChunkRef, Description, File
+from herdbook_server.registry.callers import Caller
+from herdbook_server.registry.versions import Registration, VersionRegistry
+from herdbook_server.storage.chunks.local import LocalChunkStore
+from herdbook_server.storage.sql.postgres import PostgresDatabase
+from herdbook_server.storage.sql.sqlite import SqliteDatabase
+
+MODEL = "fraud/tc"
+GRACE_SECONDS = 24 * 60 * 60.0
+
+
+@dataclass
+class Clock:
+    """Moves when a test says so."""
+
+    us: int = 1_700_000_000_000_000
+
+    def now_us(self) -> int:
+        return self.us
+
+    def pass_days(self, days: float) -> None:
+        self.us += int(days * 24 * 60 * 60 * 1_000_000)
+
+
+@dataclass
+class Barn:
+    """A database, a store, and what works on them."""
+
+    database: Database
+    chunks: ChunkStore
+    clock: Clock = field(default_factory=Clock)
+
+    def __post_init__(self) -> None:
+        made = {"database": self.database, "clock": self.clock}
+        self.uploads = Uploads(chunks=self.chunks, **made)
+        self.downloads = Downloads(database=self.database, chunks=self.chunks)
+        self.versions = VersionRegistry(**made)
+        self.collector = GarbageCollector(chunks=self.chunks, grace_seconds=GRACE_SECONDS, **made)
+
+    async def upload(self, *chunks: bytes) -> None:
+        async def batches() -> AsyncIterator[Sequence[tuple[bytes, bytes]]]:
+            yield [(sha256(data), data) for data in chunks]
+
+        await self.uploads.upload(MODEL, batches())
+
+    async def register(self, *chunks: bytes) -> int:
+        refs = tuple(ChunkRef(sha256(data), len(data)) for data in chunks)
+        registration = Registration(MODEL, Description(), files=(File("model.bin", refs),))
+        return (await self.versions.register(Caller("alice"), registration)).number
+
+    async def stored(self) -> set[bytes]:
+        return {chunk.digest async for chunk in self.chunks.list_chunks()}
+
+
+def sha256(data: bytes) -> bytes:
+    return hashlib.sha256(data).digest()
+
+
+@pytest.fixture(params=["sqlite", "postgres"])
+async def barn(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Barn]:
+    async with AsyncExitStack() as stack:
+        database: Database
+        if request.param == "sqlite":
+            database = await SqliteDatabase.open(tmp_path / "herdbook.sqlite3")
+        else:
+            database = await PostgresDatabase.open(request.getfixturevalue("postgres_database"))
+        stack.push_async_callback(database.close)
+        await database.migrate()
+        chunks = LocalChunkStore(tmp_path / "artifacts")
+        await chunks.open()
+        stack.push_async_callback(chunks.close)
+        yield Barn(database, chunks)
+
+
+async def test_what_no_version_lists_goes_after_the_grace_time(barn: Barn) -> None:
+    await barn.upload(b"garbage", b"kept")
+    await barn.register(b"kept")
+    barn.clock.pass_days(0.9)
+    assert (await barn.collector.collect(apply=True)).chunk_count == 0
+    barn.clock.pass_days(0.2)
+    collected = await barn.collector.collect(apply=True)
+    assert (collected.chunk_count, collected.size_bytes) == (1, len(b"garbage"))
+    assert await barn.stored() == {sha256(b"kept")}
+
+
+async def test_a_dry_run_tells_what_would_go_and_deletes_nothing(barn: Barn) -> None:
+    await barn.upload(b"garbage", b"more garbage")
+    barn.clock.pass_days(2)
+    for _ in range(2):
+        collected = await barn.collector.collect(apply=False)
+        assert (collected.chunk_count, collected.deleted) == (2, False)
+    assert len(await barn.stored()) == 2
+
+
+async def test_what_a_client_asks_for_is_spared(barn: Barn) -> None:
+    await barn.upload(b"asked for", b"forgotten")
+    barn.clock.pass_days(2)
+    assert not await barn.uploads.find_missing(MODEL, [sha256(b"asked for")])
+    await barn.collector.collect(apply=True)
+    assert await barn.stored() == {sha256(b"asked for")}
+    assert await barn.register(b"asked for") == 1
+
+
+async def test_what_went_is_missing_and_can_come_back(barn: Barn) -> None:
+    await barn.upload(b"garbage")
+    barn.clock.pass_days(2)
+    await barn.collector.collect(apply=True)
+    assert await barn.uploads.find_missing(MODEL, [sha256(b"garbage")])
+    with pytest.raises(errors.ChunksMissing):
+        await barn.register(b"garbage")
+    await barn.upload(b"garbage")
+    assert await barn.register(b"garbage") == 1
+    assert await barn.stored() == {sha256(b"garbage")}
+
+
+async def test_a_grace_time_shorter_than_the_one_set_is_of_no_effect(barn: Barn) -> None:
+    await barn.upload(b"garbage")
+    barn.clock.pass_days(0.5)
+    assert (await barn.collector.collect(apply=True, grace_seconds=0)).chunk_count == 0
+    assert (await barn.collector.collect(apply=True, grace_seconds=-1)).chunk_count == 0
+    barn.clock.pass_days(1)
+    longer = await barn.collector.collect(apply=True, grace_seconds=10 * GRACE_SECONDS)
+    assert longer.chunk_count == 0
+    assert (await barn.collector.collect(apply=True)).chunk_count == 1
+
+
+async def test_the_chunks_of_a_deleted_version_stay(barn: Barn) -> None:
+    await barn.upload(b"deleted")
+    await barn.register(b"deleted")
+    await barn.versions.delete(Caller("alice"), f"{MODEL}:1")
+    barn.clock.pass_days(100)
+    await barn.collector.collect(apply=True)
+    assert await barn.stored() == {sha256(b"deleted")}
+
+
+async def test_a_collection_that_was_interrupted_is_finished_by_the_next(
+    barn: Barn, monkeypatch
+) -> None:
+    await barn.upload(b"garbage")
+    barn.clock.pass_days(2)
+    delete = barn.chunks.delete
+
+    async def fail(digests: Sequence[bytes]) -> None:
+        raise ConnectionError
+
+    monkeypatch.setattr(barn.chunks, "delete", fail)
+    with pytest.raises(ConnectionError):
+        await barn.collector.collect(apply=True)
+    monkeypatch.setattr(barn.chunks, "delete", delete)
+    assert (await barn.collector.collect(apply=True)).chunk_count == 0
+    barn.clock.pass_days(1)
+    assert (await barn.collector.collect(apply=True)).chunk_count == 1
+    assert not await barn.stored()
+
+
+async def test_pushes_beside_collections_lose_nothing(barn: Barn) -> None:
+    """Every push is of bytes that have just become garbage, while garbage is collected."""
+    contents = [f"model {number}".encode() for number in range(8)]
+    await barn.upload(*contents)
+    for turn in range(5):
+        barn.clock.pass_days(2)
+        collections = [barn.collector.collect(apply=True) for _ in range(2)]
+        pushes = [_push(barn, data + bytes(turn)) for data in contents]
+        repushes = [_push(barn, data) for data in contents]
+        results = await asyncio.gather(*collections, *pushes, *repushes)
+        for number in results[2:]:
+            pieces = barn.downloads.read_file(f"{MODEL}:{number}", "model.bin", offset=0, limit=0)
+            assert b"".join([piece.data async for piece in pieces]).startswith(b"model ")
+
+
+async def _push(barn: Barn, data: bytes) -> int:
+    """Push as a client does: again, if something went missing meanwhile."""
+    while True:
+        if await barn.uploads.find_missing(MODEL, [sha256(data)]):
+            await barn.upload(data)
+        try:
+            return await barn.register(data)
+        except errors.ChunksMissing:
+            continue
