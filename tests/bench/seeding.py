@@ -11,7 +11,7 @@ import grpc
 from herdbook.v1.artifact_pb2 import WriteFileRequest
 from herdbook.v1.artifact_pb2_grpc import ArtifactServiceStub
 from herdbook.v1.manifest_pb2 import File, Manifest
-from herdbook.v1.version_pb2 import RegisterVersionRequest, Version
+from herdbook.v1.version_pb2 import AliasTarget, RegisterVersionRequest, Version
 from herdbook.v1.version_pb2_grpc import VersionServiceStub
 
 MODELS = 40
@@ -44,7 +44,7 @@ def registration(
     return RegisterVersionRequest(
         version=version,
         manifest=Manifest(files=[file]),
-        aliases=[alias] if alias else [],
+        aliases=[AliasTarget(alias=alias)] if alias else [],
         request_id=str(uuid.uuid4()),
     )
 

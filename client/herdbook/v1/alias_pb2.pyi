@@ -35,7 +35,9 @@ class Alias(_message.Message):
     model: _builtins.str
     """The model's name."""
     alias: _builtins.str
-    """The alias: `[A-Za-z_][A-Za-z0-9_-]*`, 255 characters at most, case-sensitive; not `latest`, not `v` and digits."""
+    """The alias: `[A-Za-z_][A-Za-z0-9_-]*`, 255 characters at most, case-sensitive; not `latest`, not `v` and
+    digits, in any case.
+    """
     version: _builtins.int
     """The number of the version it points at."""
     moved_by: _builtins.str

@@ -83,10 +83,10 @@ class AliasServiceServicer(object):
     """
 
     def SetAlias(self, request, context):
-        """Points an alias at a version; creates the alias if it does not exist. Idempotent with request_id. Setting it to the version
-        it points at already succeeds, changes nothing and records nothing.
-        ABORTED / ALIAS_MOVED if expected_version no longer holds (ErrorInfo metadata `current_version`);
-        NOT_FOUND / MODEL_NOT_FOUND, VERSION_NOT_FOUND; INVALID_ARGUMENT / ALIAS_INVALID, REQUEST_ID_REUSED.
+        """Points an alias at a version; creates the alias if it does not exist. Idempotent with request_id. Setting it to the
+        version it points at already succeeds, changes nothing and records nothing. ABORTED / ALIAS_MOVED if expected_version
+        no longer holds (ErrorInfo metadata `current_version`); NOT_FOUND / MODEL_NOT_FOUND, VERSION_NOT_FOUND;
+        INVALID_ARGUMENT / ALIAS_INVALID, REQUEST_ID_REUSED.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -38,10 +38,10 @@ class AliasServiceStub:
     @_typing.overload
     def __new__(cls, channel: _aio.Channel) -> AliasServiceAsyncStub: ...
     SetAlias: _grpc.UnaryUnaryMultiCallable[_alias_pb2.SetAliasRequest, _alias_pb2.SetAliasResponse]
-    """Points an alias at a version; creates the alias if it does not exist. Idempotent with request_id. Setting it to the version
-    it points at already succeeds, changes nothing and records nothing.
-    ABORTED / ALIAS_MOVED if expected_version no longer holds (ErrorInfo metadata `current_version`);
-    NOT_FOUND / MODEL_NOT_FOUND, VERSION_NOT_FOUND; INVALID_ARGUMENT / ALIAS_INVALID, REQUEST_ID_REUSED.
+    """Points an alias at a version; creates the alias if it does not exist. Idempotent with request_id. Setting it to the
+    version it points at already succeeds, changes nothing and records nothing. ABORTED / ALIAS_MOVED if expected_version
+    no longer holds (ErrorInfo metadata `current_version`); NOT_FOUND / MODEL_NOT_FOUND, VERSION_NOT_FOUND;
+    INVALID_ARGUMENT / ALIAS_INVALID, REQUEST_ID_REUSED.
     """
     RollbackAlias: _grpc.UnaryUnaryMultiCallable[_alias_pb2.RollbackAliasRequest, _alias_pb2.RollbackAliasResponse]
     """Points an alias back at the version it pointed at before its last move; again, at the one before that. Idempotent with
@@ -74,10 +74,10 @@ class AliasServiceAsyncStub(AliasServiceStub):
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     SetAlias: _aio.UnaryUnaryMultiCallable[_alias_pb2.SetAliasRequest, _alias_pb2.SetAliasResponse]  # type: ignore[assignment]
-    """Points an alias at a version; creates the alias if it does not exist. Idempotent with request_id. Setting it to the version
-    it points at already succeeds, changes nothing and records nothing.
-    ABORTED / ALIAS_MOVED if expected_version no longer holds (ErrorInfo metadata `current_version`);
-    NOT_FOUND / MODEL_NOT_FOUND, VERSION_NOT_FOUND; INVALID_ARGUMENT / ALIAS_INVALID, REQUEST_ID_REUSED.
+    """Points an alias at a version; creates the alias if it does not exist. Idempotent with request_id. Setting it to the
+    version it points at already succeeds, changes nothing and records nothing. ABORTED / ALIAS_MOVED if expected_version
+    no longer holds (ErrorInfo metadata `current_version`); NOT_FOUND / MODEL_NOT_FOUND, VERSION_NOT_FOUND;
+    INVALID_ARGUMENT / ALIAS_INVALID, REQUEST_ID_REUSED.
     """
     RollbackAlias: _aio.UnaryUnaryMultiCallable[_alias_pb2.RollbackAliasRequest, _alias_pb2.RollbackAliasResponse]  # type: ignore[assignment]
     """Points an alias back at the version it pointed at before its last move; again, at the one before that. Idempotent with
@@ -113,10 +113,10 @@ class AliasServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _alias_pb2.SetAliasRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_alias_pb2.SetAliasResponse, _abc.Awaitable[_alias_pb2.SetAliasResponse]]:
-        """Points an alias at a version; creates the alias if it does not exist. Idempotent with request_id. Setting it to the version
-        it points at already succeeds, changes nothing and records nothing.
-        ABORTED / ALIAS_MOVED if expected_version no longer holds (ErrorInfo metadata `current_version`);
-        NOT_FOUND / MODEL_NOT_FOUND, VERSION_NOT_FOUND; INVALID_ARGUMENT / ALIAS_INVALID, REQUEST_ID_REUSED.
+        """Points an alias at a version; creates the alias if it does not exist. Idempotent with request_id. Setting it to the
+        version it points at already succeeds, changes nothing and records nothing. ABORTED / ALIAS_MOVED if expected_version
+        no longer holds (ErrorInfo metadata `current_version`); NOT_FOUND / MODEL_NOT_FOUND, VERSION_NOT_FOUND;
+        INVALID_ARGUMENT / ALIAS_INVALID, REQUEST_ID_REUSED.
         """
 
     @_abc_1.abstractmethod

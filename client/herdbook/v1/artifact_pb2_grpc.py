@@ -28,9 +28,9 @@ if _version_not_supported:
 class ArtifactServiceStub(object):
     """Moves bytes up and down.
 
-    A push asks FindMissingChunks, sends what is missing by UploadChunks, then calls VersionService.RegisterVersion. There is no
-    upload session: to resume, run it again. Programs that do not want to cut files themselves use WriteFile and ReadFile. Every
-    message stays under 4 MiB.
+    A push asks FindMissingChunks, sends what is missing by UploadChunks, then calls VersionService.RegisterVersion. There
+    is no upload session: to resume, run it again. Programs that do not want to cut files themselves use WriteFile and
+    ReadFile. Every message stays under 4 MiB.
 
     Every rpc may also return UNAUTHENTICATED (no or bad credentials), INVALID_ARGUMENT (a field out of bounds, with
     google.rpc.BadRequest), UNAVAILABLE (retry, after google.rpc.RetryInfo if given) and RESOURCE_EXHAUSTED / STORE_FULL.
@@ -82,17 +82,17 @@ class ArtifactServiceStub(object):
 class ArtifactServiceServicer(object):
     """Moves bytes up and down.
 
-    A push asks FindMissingChunks, sends what is missing by UploadChunks, then calls VersionService.RegisterVersion. There is no
-    upload session: to resume, run it again. Programs that do not want to cut files themselves use WriteFile and ReadFile. Every
-    message stays under 4 MiB.
+    A push asks FindMissingChunks, sends what is missing by UploadChunks, then calls VersionService.RegisterVersion. There
+    is no upload session: to resume, run it again. Programs that do not want to cut files themselves use WriteFile and
+    ReadFile. Every message stays under 4 MiB.
 
     Every rpc may also return UNAUTHENTICATED (no or bad credentials), INVALID_ARGUMENT (a field out of bounds, with
     google.rpc.BadRequest), UNAVAILABLE (retry, after google.rpc.RetryInfo if given) and RESOURCE_EXHAUSTED / STORE_FULL.
     """
 
     def FindMissingChunks(self, request, context):
-        """Tells which of the given chunks this model does not have yet, and keeps those it has from garbage collection for the grace
-        time. Knowing a digest grants nothing: presence is answered for this model alone. Idempotent.
+        """Tells which of the given chunks this model does not have yet, and keeps those it has from garbage collection for the
+        grace time. Knowing a digest grants nothing: presence is answered for this model alone. Idempotent.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -108,41 +108,41 @@ class ArtifactServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def WriteFile(self, request_iterator, context):
-        """Stores one file from a stream of bytes, cut into chunks by the server, and returns its manifest entry for RegisterVersion.
-        Idempotent by content. INVALID_ARGUMENT / PATH_INVALID, FILE_TOO_LARGE.
+        """Stores one file from a stream of bytes, cut into chunks by the server, and returns its manifest entry for
+        RegisterVersion. Idempotent by content. INVALID_ARGUMENT / PATH_INVALID, FILE_TOO_LARGE.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def GetManifest(self, request, context):
-        """Streams the manifest of a version, whole files at a time, in at least one message. Idempotent. NOT_FOUND / VERSION_NOT_FOUND …;
-        FAILED_PRECONDITION / NO_MANIFEST for a version by reference.
+        """Streams the manifest of a version, whole files at a time, in at least one message. Idempotent. NOT_FOUND /
+        VERSION_NOT_FOUND …; FAILED_PRECONDITION / NO_MANIFEST for a version by reference.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def DownloadChunks(self, request, context):
-        """Streams chunks of one version, in the order asked for, each as often as asked for. Idempotent; after a break ask for the rest. The receiver hashes every
-        chunk before use. NOT_FOUND / VERSION_NOT_FOUND …, CHUNK_NOT_FOUND (the version's manifest does not list it);
-        DATA_LOSS / CHUNK_LOST (it should be there and is not).
+        """Streams chunks of one version, in the order asked for, each as often as asked for. Idempotent; after a break ask for
+        the rest. The receiver hashes every chunk before use. NOT_FOUND / VERSION_NOT_FOUND …, CHUNK_NOT_FOUND (the version's
+        manifest does not list it); DATA_LOSS / CHUNK_LOST (it should be there and is not).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def ReadFile(self, request, context):
-        """Streams a byte range of one file of a version, in at least one message. Idempotent. NOT_FOUND / VERSION_NOT_FOUND …, FILE_NOT_FOUND;
-        OUT_OF_RANGE / OFFSET_OUT_OF_RANGE; FAILED_PRECONDITION / NO_MANIFEST; DATA_LOSS / CHUNK_LOST.
+        """Streams a byte range of one file of a version, in at least one message. Idempotent. NOT_FOUND / VERSION_NOT_FOUND …,
+        FILE_NOT_FOUND; OUT_OF_RANGE / OFFSET_OUT_OF_RANGE; FAILED_PRECONDITION / NO_MANIFEST; DATA_LOSS / CHUNK_LOST.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def CollectGarbage(self, request, context):
-        """Deletes chunks that no version lists and that were last touched longer ago than the grace time, and reports them; a dry run
-        only reports. Safe beside pushes. Idempotent.
+        """Deletes chunks that no version lists and that were last touched longer ago than the grace time, and reports them; a
+        dry run only reports. Safe beside pushes. Idempotent.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -197,9 +197,9 @@ def add_ArtifactServiceServicer_to_server(servicer, server):
 class ArtifactService(object):
     """Moves bytes up and down.
 
-    A push asks FindMissingChunks, sends what is missing by UploadChunks, then calls VersionService.RegisterVersion. There is no
-    upload session: to resume, run it again. Programs that do not want to cut files themselves use WriteFile and ReadFile. Every
-    message stays under 4 MiB.
+    A push asks FindMissingChunks, sends what is missing by UploadChunks, then calls VersionService.RegisterVersion. There
+    is no upload session: to resume, run it again. Programs that do not want to cut files themselves use WriteFile and
+    ReadFile. Every message stays under 4 MiB.
 
     Every rpc may also return UNAUTHENTICATED (no or bad credentials), INVALID_ARGUMENT (a field out of bounds, with
     google.rpc.BadRequest), UNAVAILABLE (retry, after google.rpc.RetryInfo if given) and RESOURCE_EXHAUSTED / STORE_FULL.

@@ -29,9 +29,9 @@ GRPC_VERSION: str
 class ArtifactServiceStub:
     """Moves bytes up and down.
 
-    A push asks FindMissingChunks, sends what is missing by UploadChunks, then calls VersionService.RegisterVersion. There is no
-    upload session: to resume, run it again. Programs that do not want to cut files themselves use WriteFile and ReadFile. Every
-    message stays under 4 MiB.
+    A push asks FindMissingChunks, sends what is missing by UploadChunks, then calls VersionService.RegisterVersion. There
+    is no upload session: to resume, run it again. Programs that do not want to cut files themselves use WriteFile and
+    ReadFile. Every message stays under 4 MiB.
 
     Every rpc may also return UNAUTHENTICATED (no or bad credentials), INVALID_ARGUMENT (a field out of bounds, with
     google.rpc.BadRequest), UNAVAILABLE (retry, after google.rpc.RetryInfo if given) and RESOURCE_EXHAUSTED / STORE_FULL.
@@ -42,8 +42,8 @@ class ArtifactServiceStub:
     @_typing.overload
     def __new__(cls, channel: _aio.Channel) -> ArtifactServiceAsyncStub: ...
     FindMissingChunks: _grpc.UnaryUnaryMultiCallable[_artifact_pb2.FindMissingChunksRequest, _artifact_pb2.FindMissingChunksResponse]
-    """Tells which of the given chunks this model does not have yet, and keeps those it has from garbage collection for the grace
-    time. Knowing a digest grants nothing: presence is answered for this model alone. Idempotent.
+    """Tells which of the given chunks this model does not have yet, and keeps those it has from garbage collection for the
+    grace time. Knowing a digest grants nothing: presence is answered for this model alone. Idempotent.
     """
     UploadChunks: _grpc.StreamUnaryMultiCallable[_artifact_pb2.UploadChunksRequest, _artifact_pb2.UploadChunksResponse]
     """Stores chunks. Each is hashed and durable before the call is answered; those before a failed one stay. Idempotent by
@@ -51,34 +51,34 @@ class ArtifactServiceStub:
     INVALID_ARGUMENT / CHUNK_MISMATCH (bytes do not have the digest that was given), CHUNK_TOO_LARGE.
     """
     WriteFile: _grpc.StreamUnaryMultiCallable[_artifact_pb2.WriteFileRequest, _artifact_pb2.WriteFileResponse]
-    """Stores one file from a stream of bytes, cut into chunks by the server, and returns its manifest entry for RegisterVersion.
-    Idempotent by content. INVALID_ARGUMENT / PATH_INVALID, FILE_TOO_LARGE.
+    """Stores one file from a stream of bytes, cut into chunks by the server, and returns its manifest entry for
+    RegisterVersion. Idempotent by content. INVALID_ARGUMENT / PATH_INVALID, FILE_TOO_LARGE.
     """
     GetManifest: _grpc.UnaryStreamMultiCallable[_artifact_pb2.GetManifestRequest, _artifact_pb2.GetManifestResponse]
-    """Streams the manifest of a version, whole files at a time, in at least one message. Idempotent. NOT_FOUND / VERSION_NOT_FOUND …;
-    FAILED_PRECONDITION / NO_MANIFEST for a version by reference.
+    """Streams the manifest of a version, whole files at a time, in at least one message. Idempotent. NOT_FOUND /
+    VERSION_NOT_FOUND …; FAILED_PRECONDITION / NO_MANIFEST for a version by reference.
     """
     DownloadChunks: _grpc.UnaryStreamMultiCallable[_artifact_pb2.DownloadChunksRequest, _artifact_pb2.DownloadChunksResponse]
-    """Streams chunks of one version, in the order asked for, each as often as asked for. Idempotent; after a break ask for the rest. The receiver hashes every
-    chunk before use. NOT_FOUND / VERSION_NOT_FOUND …, CHUNK_NOT_FOUND (the version's manifest does not list it);
-    DATA_LOSS / CHUNK_LOST (it should be there and is not).
+    """Streams chunks of one version, in the order asked for, each as often as asked for. Idempotent; after a break ask for
+    the rest. The receiver hashes every chunk before use. NOT_FOUND / VERSION_NOT_FOUND …, CHUNK_NOT_FOUND (the version's
+    manifest does not list it); DATA_LOSS / CHUNK_LOST (it should be there and is not).
     """
     ReadFile: _grpc.UnaryStreamMultiCallable[_artifact_pb2.ReadFileRequest, _artifact_pb2.ReadFileResponse]
-    """Streams a byte range of one file of a version, in at least one message. Idempotent. NOT_FOUND / VERSION_NOT_FOUND …, FILE_NOT_FOUND;
-    OUT_OF_RANGE / OFFSET_OUT_OF_RANGE; FAILED_PRECONDITION / NO_MANIFEST; DATA_LOSS / CHUNK_LOST.
+    """Streams a byte range of one file of a version, in at least one message. Idempotent. NOT_FOUND / VERSION_NOT_FOUND …,
+    FILE_NOT_FOUND; OUT_OF_RANGE / OFFSET_OUT_OF_RANGE; FAILED_PRECONDITION / NO_MANIFEST; DATA_LOSS / CHUNK_LOST.
     """
     CollectGarbage: _grpc.UnaryUnaryMultiCallable[_artifact_pb2.CollectGarbageRequest, _artifact_pb2.CollectGarbageResponse]
-    """Deletes chunks that no version lists and that were last touched longer ago than the grace time, and reports them; a dry run
-    only reports. Safe beside pushes. Idempotent.
+    """Deletes chunks that no version lists and that were last touched longer ago than the grace time, and reports them; a
+    dry run only reports. Safe beside pushes. Idempotent.
     """
 
 @_typing.type_check_only
 class ArtifactServiceAsyncStub(ArtifactServiceStub):
     """Moves bytes up and down.
 
-    A push asks FindMissingChunks, sends what is missing by UploadChunks, then calls VersionService.RegisterVersion. There is no
-    upload session: to resume, run it again. Programs that do not want to cut files themselves use WriteFile and ReadFile. Every
-    message stays under 4 MiB.
+    A push asks FindMissingChunks, sends what is missing by UploadChunks, then calls VersionService.RegisterVersion. There
+    is no upload session: to resume, run it again. Programs that do not want to cut files themselves use WriteFile and
+    ReadFile. Every message stays under 4 MiB.
 
     Every rpc may also return UNAUTHENTICATED (no or bad credentials), INVALID_ARGUMENT (a field out of bounds, with
     google.rpc.BadRequest), UNAVAILABLE (retry, after google.rpc.RetryInfo if given) and RESOURCE_EXHAUSTED / STORE_FULL.
@@ -86,8 +86,8 @@ class ArtifactServiceAsyncStub(ArtifactServiceStub):
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     FindMissingChunks: _aio.UnaryUnaryMultiCallable[_artifact_pb2.FindMissingChunksRequest, _artifact_pb2.FindMissingChunksResponse]  # type: ignore[assignment]
-    """Tells which of the given chunks this model does not have yet, and keeps those it has from garbage collection for the grace
-    time. Knowing a digest grants nothing: presence is answered for this model alone. Idempotent.
+    """Tells which of the given chunks this model does not have yet, and keeps those it has from garbage collection for the
+    grace time. Knowing a digest grants nothing: presence is answered for this model alone. Idempotent.
     """
     UploadChunks: _aio.StreamUnaryMultiCallable[_artifact_pb2.UploadChunksRequest, _artifact_pb2.UploadChunksResponse]  # type: ignore[assignment]
     """Stores chunks. Each is hashed and durable before the call is answered; those before a failed one stay. Idempotent by
@@ -95,33 +95,33 @@ class ArtifactServiceAsyncStub(ArtifactServiceStub):
     INVALID_ARGUMENT / CHUNK_MISMATCH (bytes do not have the digest that was given), CHUNK_TOO_LARGE.
     """
     WriteFile: _aio.StreamUnaryMultiCallable[_artifact_pb2.WriteFileRequest, _artifact_pb2.WriteFileResponse]  # type: ignore[assignment]
-    """Stores one file from a stream of bytes, cut into chunks by the server, and returns its manifest entry for RegisterVersion.
-    Idempotent by content. INVALID_ARGUMENT / PATH_INVALID, FILE_TOO_LARGE.
+    """Stores one file from a stream of bytes, cut into chunks by the server, and returns its manifest entry for
+    RegisterVersion. Idempotent by content. INVALID_ARGUMENT / PATH_INVALID, FILE_TOO_LARGE.
     """
     GetManifest: _aio.UnaryStreamMultiCallable[_artifact_pb2.GetManifestRequest, _artifact_pb2.GetManifestResponse]  # type: ignore[assignment]
-    """Streams the manifest of a version, whole files at a time, in at least one message. Idempotent. NOT_FOUND / VERSION_NOT_FOUND …;
-    FAILED_PRECONDITION / NO_MANIFEST for a version by reference.
+    """Streams the manifest of a version, whole files at a time, in at least one message. Idempotent. NOT_FOUND /
+    VERSION_NOT_FOUND …; FAILED_PRECONDITION / NO_MANIFEST for a version by reference.
     """
     DownloadChunks: _aio.UnaryStreamMultiCallable[_artifact_pb2.DownloadChunksRequest, _artifact_pb2.DownloadChunksResponse]  # type: ignore[assignment]
-    """Streams chunks of one version, in the order asked for, each as often as asked for. Idempotent; after a break ask for the rest. The receiver hashes every
-    chunk before use. NOT_FOUND / VERSION_NOT_FOUND …, CHUNK_NOT_FOUND (the version's manifest does not list it);
-    DATA_LOSS / CHUNK_LOST (it should be there and is not).
+    """Streams chunks of one version, in the order asked for, each as often as asked for. Idempotent; after a break ask for
+    the rest. The receiver hashes every chunk before use. NOT_FOUND / VERSION_NOT_FOUND …, CHUNK_NOT_FOUND (the version's
+    manifest does not list it); DATA_LOSS / CHUNK_LOST (it should be there and is not).
     """
     ReadFile: _aio.UnaryStreamMultiCallable[_artifact_pb2.ReadFileRequest, _artifact_pb2.ReadFileResponse]  # type: ignore[assignment]
-    """Streams a byte range of one file of a version, in at least one message. Idempotent. NOT_FOUND / VERSION_NOT_FOUND …, FILE_NOT_FOUND;
-    OUT_OF_RANGE / OFFSET_OUT_OF_RANGE; FAILED_PRECONDITION / NO_MANIFEST; DATA_LOSS / CHUNK_LOST.
+    """Streams a byte range of one file of a version, in at least one message. Idempotent. NOT_FOUND / VERSION_NOT_FOUND …,
+    FILE_NOT_FOUND; OUT_OF_RANGE / OFFSET_OUT_OF_RANGE; FAILED_PRECONDITION / NO_MANIFEST; DATA_LOSS / CHUNK_LOST.
     """
     CollectGarbage: _aio.UnaryUnaryMultiCallable[_artifact_pb2.CollectGarbageRequest, _artifact_pb2.CollectGarbageResponse]  # type: ignore[assignment]
-    """Deletes chunks that no version lists and that were last touched longer ago than the grace time, and reports them; a dry run
-    only reports. Safe beside pushes. Idempotent.
+    """Deletes chunks that no version lists and that were last touched longer ago than the grace time, and reports them; a
+    dry run only reports. Safe beside pushes. Idempotent.
     """
 
 class ArtifactServiceServicer(metaclass=_abc_1.ABCMeta):
     """Moves bytes up and down.
 
-    A push asks FindMissingChunks, sends what is missing by UploadChunks, then calls VersionService.RegisterVersion. There is no
-    upload session: to resume, run it again. Programs that do not want to cut files themselves use WriteFile and ReadFile. Every
-    message stays under 4 MiB.
+    A push asks FindMissingChunks, sends what is missing by UploadChunks, then calls VersionService.RegisterVersion. There
+    is no upload session: to resume, run it again. Programs that do not want to cut files themselves use WriteFile and
+    ReadFile. Every message stays under 4 MiB.
 
     Every rpc may also return UNAUTHENTICATED (no or bad credentials), INVALID_ARGUMENT (a field out of bounds, with
     google.rpc.BadRequest), UNAVAILABLE (retry, after google.rpc.RetryInfo if given) and RESOURCE_EXHAUSTED / STORE_FULL.
@@ -133,8 +133,8 @@ class ArtifactServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _artifact_pb2.FindMissingChunksRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_artifact_pb2.FindMissingChunksResponse, _abc.Awaitable[_artifact_pb2.FindMissingChunksResponse]]:
-        """Tells which of the given chunks this model does not have yet, and keeps those it has from garbage collection for the grace
-        time. Knowing a digest grants nothing: presence is answered for this model alone. Idempotent.
+        """Tells which of the given chunks this model does not have yet, and keeps those it has from garbage collection for the
+        grace time. Knowing a digest grants nothing: presence is answered for this model alone. Idempotent.
         """
 
     @_abc_1.abstractmethod
@@ -154,8 +154,8 @@ class ArtifactServiceServicer(metaclass=_abc_1.ABCMeta):
         request_iterator: _MaybeAsyncIterator[_artifact_pb2.WriteFileRequest],
         context: _ServicerContext,
     ) -> _typing.Union[_artifact_pb2.WriteFileResponse, _abc.Awaitable[_artifact_pb2.WriteFileResponse]]:
-        """Stores one file from a stream of bytes, cut into chunks by the server, and returns its manifest entry for RegisterVersion.
-        Idempotent by content. INVALID_ARGUMENT / PATH_INVALID, FILE_TOO_LARGE.
+        """Stores one file from a stream of bytes, cut into chunks by the server, and returns its manifest entry for
+        RegisterVersion. Idempotent by content. INVALID_ARGUMENT / PATH_INVALID, FILE_TOO_LARGE.
         """
 
     @_abc_1.abstractmethod
@@ -164,8 +164,8 @@ class ArtifactServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _artifact_pb2.GetManifestRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_artifact_pb2.GetManifestResponse], _abc.AsyncIterator[_artifact_pb2.GetManifestResponse]]:
-        """Streams the manifest of a version, whole files at a time, in at least one message. Idempotent. NOT_FOUND / VERSION_NOT_FOUND …;
-        FAILED_PRECONDITION / NO_MANIFEST for a version by reference.
+        """Streams the manifest of a version, whole files at a time, in at least one message. Idempotent. NOT_FOUND /
+        VERSION_NOT_FOUND …; FAILED_PRECONDITION / NO_MANIFEST for a version by reference.
         """
 
     @_abc_1.abstractmethod
@@ -174,9 +174,9 @@ class ArtifactServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _artifact_pb2.DownloadChunksRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_artifact_pb2.DownloadChunksResponse], _abc.AsyncIterator[_artifact_pb2.DownloadChunksResponse]]:
-        """Streams chunks of one version, in the order asked for, each as often as asked for. Idempotent; after a break ask for the rest. The receiver hashes every
-        chunk before use. NOT_FOUND / VERSION_NOT_FOUND …, CHUNK_NOT_FOUND (the version's manifest does not list it);
-        DATA_LOSS / CHUNK_LOST (it should be there and is not).
+        """Streams chunks of one version, in the order asked for, each as often as asked for. Idempotent; after a break ask for
+        the rest. The receiver hashes every chunk before use. NOT_FOUND / VERSION_NOT_FOUND …, CHUNK_NOT_FOUND (the version's
+        manifest does not list it); DATA_LOSS / CHUNK_LOST (it should be there and is not).
         """
 
     @_abc_1.abstractmethod
@@ -185,8 +185,8 @@ class ArtifactServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _artifact_pb2.ReadFileRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_artifact_pb2.ReadFileResponse], _abc.AsyncIterator[_artifact_pb2.ReadFileResponse]]:
-        """Streams a byte range of one file of a version, in at least one message. Idempotent. NOT_FOUND / VERSION_NOT_FOUND …, FILE_NOT_FOUND;
-        OUT_OF_RANGE / OFFSET_OUT_OF_RANGE; FAILED_PRECONDITION / NO_MANIFEST; DATA_LOSS / CHUNK_LOST.
+        """Streams a byte range of one file of a version, in at least one message. Idempotent. NOT_FOUND / VERSION_NOT_FOUND …,
+        FILE_NOT_FOUND; OUT_OF_RANGE / OFFSET_OUT_OF_RANGE; FAILED_PRECONDITION / NO_MANIFEST; DATA_LOSS / CHUNK_LOST.
         """
 
     @_abc_1.abstractmethod
@@ -195,8 +195,8 @@ class ArtifactServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _artifact_pb2.CollectGarbageRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_artifact_pb2.CollectGarbageResponse, _abc.Awaitable[_artifact_pb2.CollectGarbageResponse]]:
-        """Deletes chunks that no version lists and that were last touched longer ago than the grace time, and reports them; a dry run
-        only reports. Safe beside pushes. Idempotent.
+        """Deletes chunks that no version lists and that were last touched longer ago than the grace time, and reports them; a
+        dry run only reports. Safe beside pushes. Idempotent.
         """
 
 def add_ArtifactServiceServicer_to_server(servicer: ArtifactServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -169,7 +169,9 @@ class ListEventsRequest(_message.Message):
     model: _builtins.str
     """Only events of this model; empty: of all."""
     filter: _builtins.str
-    """A filter over revision, kind, model, version, alias, actor, time and reason, as described in protos/README.md; 4 KiB at most."""
+    """A filter over revision, kind, model, version, alias, actor, time and reason, as described in protos/README.md; 4 KiB
+    at most.
+    """
     descending: _builtins.bool
     """Newest first; unset: oldest first."""
     page_size: _builtins.int

@@ -28,7 +28,8 @@ if _version_not_supported:
 class FleetServiceStub(object):
     """Takes reports of serving processes and tells how far a reference has reached them.
 
-    A replica is live while its watch is open, plus a lease of 30 seconds. Liveness is no part of the record: it takes no revision.
+    A replica is live while its watch is open, plus a lease of 30 seconds. Liveness is no part of the record: it takes no
+    revision.
 
     Every rpc may also return UNAUTHENTICATED (no or bad credentials), INVALID_ARGUMENT (a field out of bounds, with
     google.rpc.BadRequest) and UNAVAILABLE (retry, after google.rpc.RetryInfo if given).
@@ -60,7 +61,8 @@ class FleetServiceStub(object):
 class FleetServiceServicer(object):
     """Takes reports of serving processes and tells how far a reference has reached them.
 
-    A replica is live while its watch is open, plus a lease of 30 seconds. Liveness is no part of the record: it takes no revision.
+    A replica is live while its watch is open, plus a lease of 30 seconds. Liveness is no part of the record: it takes no
+    revision.
 
     Every rpc may also return UNAUTHENTICATED (no or bad credentials), INVALID_ARGUMENT (a field out of bounds, with
     google.rpc.BadRequest) and UNAVAILABLE (retry, after google.rpc.RetryInfo if given).
@@ -118,7 +120,8 @@ def add_FleetServiceServicer_to_server(servicer, server):
 class FleetService(object):
     """Takes reports of serving processes and tells how far a reference has reached them.
 
-    A replica is live while its watch is open, plus a lease of 30 seconds. Liveness is no part of the record: it takes no revision.
+    A replica is live while its watch is open, plus a lease of 30 seconds. Liveness is no part of the record: it takes no
+    revision.
 
     Every rpc may also return UNAUTHENTICATED (no or bad credentials), INVALID_ARGUMENT (a field out of bounds, with
     google.rpc.BadRequest) and UNAVAILABLE (retry, after google.rpc.RetryInfo if given).

@@ -29,7 +29,8 @@ GRPC_VERSION: str
 class FleetServiceStub:
     """Takes reports of serving processes and tells how far a reference has reached them.
 
-    A replica is live while its watch is open, plus a lease of 30 seconds. Liveness is no part of the record: it takes no revision.
+    A replica is live while its watch is open, plus a lease of 30 seconds. Liveness is no part of the record: it takes no
+    revision.
 
     Every rpc may also return UNAUTHENTICATED (no or bad credentials), INVALID_ARGUMENT (a field out of bounds, with
     google.rpc.BadRequest) and UNAVAILABLE (retry, after google.rpc.RetryInfo if given).
@@ -54,7 +55,8 @@ class FleetServiceStub:
 class FleetServiceAsyncStub(FleetServiceStub):
     """Takes reports of serving processes and tells how far a reference has reached them.
 
-    A replica is live while its watch is open, plus a lease of 30 seconds. Liveness is no part of the record: it takes no revision.
+    A replica is live while its watch is open, plus a lease of 30 seconds. Liveness is no part of the record: it takes no
+    revision.
 
     Every rpc may also return UNAUTHENTICATED (no or bad credentials), INVALID_ARGUMENT (a field out of bounds, with
     google.rpc.BadRequest) and UNAVAILABLE (retry, after google.rpc.RetryInfo if given).
@@ -75,7 +77,8 @@ class FleetServiceAsyncStub(FleetServiceStub):
 class FleetServiceServicer(metaclass=_abc_1.ABCMeta):
     """Takes reports of serving processes and tells how far a reference has reached them.
 
-    A replica is live while its watch is open, plus a lease of 30 seconds. Liveness is no part of the record: it takes no revision.
+    A replica is live while its watch is open, plus a lease of 30 seconds. Liveness is no part of the record: it takes no
+    revision.
 
     Every rpc may also return UNAUTHENTICATED (no or bad credentials), INVALID_ARGUMENT (a field out of bounds, with
     google.rpc.BadRequest) and UNAVAILABLE (retry, after google.rpc.RetryInfo if given).

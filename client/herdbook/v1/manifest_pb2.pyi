@@ -22,9 +22,9 @@ DESCRIPTOR: _descriptor.FileDescriptor
 class Manifest(_message.Message):
     """The list of a version's files.
 
-    Its digest is the SHA-256 of: the bytes `herdbook-manifest-v1` and a line feed; then for each file, sorted by the bytes of its
-    path: the length of the path in bytes (4 bytes, big-endian), the path in UTF-8, the number of chunks (4 bytes, big-endian),
-    and for each chunk its SHA-256 (32 bytes) and its size (4 bytes, big-endian).
+    Its digest is the SHA-256 of: the bytes `herdbook-manifest-v1` and a line feed; then for each file, sorted by the bytes
+    of its path: the length of the path in bytes (4 bytes, big-endian), the path in UTF-8, the number of chunks (4 bytes,
+    big-endian), and for each chunk its SHA-256 (32 bytes) and its size (4 bytes, big-endian).
     """
 
     DESCRIPTOR: _descriptor.Descriptor
@@ -56,9 +56,10 @@ class File(_message.Message):
     PATH_FIELD_NUMBER: _builtins.int
     CHUNKS_FIELD_NUMBER: _builtins.int
     path: _builtins.str
-    """Where it lies below the version's root: relative, `/`-separated, normalised (no empty, `.` or `..` segment), in Unicode NFC,
-    without `\\`, `:` as second character, NUL or control characters; 1024 bytes of UTF-8 at most, segments of 255 at most;
-    unique in the manifest also under case folding, and no file may lie where another path needs a directory.
+    """Where it lies below the version's root: relative, `/`-separated, normalised (no empty, `.` or `..` segment), in
+    Unicode NFC, without `\\`, `:` as second character, NUL or control characters; 1024 bytes of UTF-8 at most, segments
+    of 255 at most; unique in the manifest also under case folding, and no file may lie where another path needs a
+    directory.
     """
     @_builtins.property
     def chunks(self) -> _containers.RepeatedCompositeFieldContainer[Global___ChunkRef]:

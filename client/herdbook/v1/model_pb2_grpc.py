@@ -106,9 +106,9 @@ class ModelServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def UpdateModel(self, request, context):
-        """Changes the fields that update_mask names. Idempotent without expected_revision; with it, a retry of a call that succeeded
-        is answered REVISION_CHANGED. NOT_FOUND / MODEL_NOT_FOUND;
-        ABORTED / REVISION_CHANGED if expected_revision no longer holds.
+        """Changes the fields that update_mask names. Idempotent without expected_revision; with it, a retry of a call that
+        succeeded is answered REVISION_CHANGED. NOT_FOUND / MODEL_NOT_FOUND; ABORTED / REVISION_CHANGED if expected_revision
+        no longer holds.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

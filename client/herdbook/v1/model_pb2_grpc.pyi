@@ -48,9 +48,9 @@ class ModelServiceStub:
     INVALID_ARGUMENT / FILTER_INVALID, ORDER_BY_INVALID or PAGE_TOKEN_INVALID.
     """
     UpdateModel: _grpc.UnaryUnaryMultiCallable[_model_pb2.UpdateModelRequest, _model_pb2.UpdateModelResponse]
-    """Changes the fields that update_mask names. Idempotent without expected_revision; with it, a retry of a call that succeeded
-    is answered REVISION_CHANGED. NOT_FOUND / MODEL_NOT_FOUND;
-    ABORTED / REVISION_CHANGED if expected_revision no longer holds.
+    """Changes the fields that update_mask names. Idempotent without expected_revision; with it, a retry of a call that
+    succeeded is answered REVISION_CHANGED. NOT_FOUND / MODEL_NOT_FOUND; ABORTED / REVISION_CHANGED if expected_revision
+    no longer holds.
     """
     UpdateModelTags: _grpc.UnaryUnaryMultiCallable[_model_pb2.UpdateModelTagsRequest, _model_pb2.UpdateModelTagsResponse]
     """Sets and deletes single tags of a model in one step. Idempotent. NOT_FOUND / MODEL_NOT_FOUND."""
@@ -84,9 +84,9 @@ class ModelServiceAsyncStub(ModelServiceStub):
     INVALID_ARGUMENT / FILTER_INVALID, ORDER_BY_INVALID or PAGE_TOKEN_INVALID.
     """
     UpdateModel: _aio.UnaryUnaryMultiCallable[_model_pb2.UpdateModelRequest, _model_pb2.UpdateModelResponse]  # type: ignore[assignment]
-    """Changes the fields that update_mask names. Idempotent without expected_revision; with it, a retry of a call that succeeded
-    is answered REVISION_CHANGED. NOT_FOUND / MODEL_NOT_FOUND;
-    ABORTED / REVISION_CHANGED if expected_revision no longer holds.
+    """Changes the fields that update_mask names. Idempotent without expected_revision; with it, a retry of a call that
+    succeeded is answered REVISION_CHANGED. NOT_FOUND / MODEL_NOT_FOUND; ABORTED / REVISION_CHANGED if expected_revision
+    no longer holds.
     """
     UpdateModelTags: _aio.UnaryUnaryMultiCallable[_model_pb2.UpdateModelTagsRequest, _model_pb2.UpdateModelTagsResponse]  # type: ignore[assignment]
     """Sets and deletes single tags of a model in one step. Idempotent. NOT_FOUND / MODEL_NOT_FOUND."""
@@ -141,9 +141,9 @@ class ModelServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _model_pb2.UpdateModelRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_model_pb2.UpdateModelResponse, _abc.Awaitable[_model_pb2.UpdateModelResponse]]:
-        """Changes the fields that update_mask names. Idempotent without expected_revision; with it, a retry of a call that succeeded
-        is answered REVISION_CHANGED. NOT_FOUND / MODEL_NOT_FOUND;
-        ABORTED / REVISION_CHANGED if expected_revision no longer holds.
+        """Changes the fields that update_mask names. Idempotent without expected_revision; with it, a retry of a call that
+        succeeded is answered REVISION_CHANGED. NOT_FOUND / MODEL_NOT_FOUND; ABORTED / REVISION_CHANGED if expected_revision
+        no longer holds.
         """
 
     @_abc_1.abstractmethod

@@ -151,7 +151,7 @@ class Version(_message.Message):
     number: _builtins.int
     """The number in its model: 1, 2, 3 …, never reused. Output only."""
     label: _builtins.str
-    """A semantic version such as `2.1.0`, unique in its model; empty if none. Once set it stays."""
+    """A semantic version such as `2.1.0`, unique in its model; 128 characters at most; empty if none. Once set it stays."""
     description: _builtins.str
     """What this version is, in Markdown; 64 KiB of UTF-8 at most."""
     stage: Global___Stage.ValueType
@@ -350,7 +350,9 @@ class Lineage(_message.Message):
 
     @_builtins.property
     def parents(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """References of the versions it was made from, such as `team/base:3`; 64 at most; need not be in this registry."""
+        """References of the versions it was made from, such as `team/base:3`; 64 of 512 characters at most; need not be in this
+        registry.
+        """
 
     @_builtins.property
     def training_duration(self) -> _duration_pb2.Duration:
@@ -521,7 +523,7 @@ class RegisterVersionRequest(_message.Message):
         """The files; exactly one of files and source_uri is given."""
 
     @_builtins.property
-    def aliases(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+    def aliases(self) -> _containers.RepeatedCompositeFieldContainer[Global___AliasTarget]:
         """Aliases to point at the new version in the same transaction, by the same rules as SetAlias; 16 at most."""
 
     def __init__(
@@ -530,7 +532,7 @@ class RegisterVersionRequest(_message.Message):
         version: Global___Version | None = ...,
         manifest: _manifest_pb2.Manifest | None = ...,
         source_uri: _builtins.str = ...,
-        aliases: _abc.Iterable[_builtins.str] | None = ...,
+        aliases: _abc.Iterable[Global___AliasTarget] | None = ...,
         reason: _builtins.str = ...,
         request_id: _builtins.str = ...,
     ) -> None: ...
@@ -541,6 +543,34 @@ class RegisterVersionRequest(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___RegisterVersionRequest: _TypeAlias = RegisterVersionRequest  # noqa: Y015
+
+@_typing.final
+class AliasTarget(_message.Message):
+    """An alias that is to point at a new version."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ALIAS_FIELD_NUMBER: _builtins.int
+    EXPECTED_VERSION_FIELD_NUMBER: _builtins.int
+    alias: _builtins.str
+    """The alias."""
+    expected_version: _builtins.int
+    """The version it must point at before; 0: it must not exist. Unset: no matter."""
+    def __init__(
+        self,
+        *,
+        alias: _builtins.str = ...,
+        expected_version: _builtins.int | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_expected_version", b"_expected_version", "expected_version", b"expected_version"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_expected_version", b"_expected_version", "alias", b"alias", "expected_version", b"expected_version"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__expected_version: _TypeAlias = _typing.Literal["expected_version"]  # noqa: Y015
+    _WhichOneofArgType__expected_version: _TypeAlias = _typing.Literal["_expected_version", b"_expected_version"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__expected_version) -> _WhichOneofReturnType__expected_version | None: ...
+
+Global___AliasTarget: _TypeAlias = AliasTarget  # noqa: Y015
 
 @_typing.final
 class RegisterVersionResponse(_message.Message):
@@ -937,7 +967,7 @@ class SetStageRequest(_message.Message):
     stage: Global___Stage.ValueType
     """The stage it moves to. Required."""
     archive_existing: _builtins.bool
-    """Archive the other versions of the model that are in that stage, in the same transaction."""
+    """Archive the other versions of the model that are in that stage, in the same transaction; for `staging` and `production`."""
     reason: _builtins.str
     """Why, for the event; 4 KiB at most."""
     def __init__(

@@ -29,8 +29,8 @@ class VersionServiceStub(object):
     """Registers, reads, finds and describes versions, and moves them through stages.
 
     A `reference` names one version: `team/task@champion` (alias), `team/task:7` (number), `team/task:2.1.0` (label) or
-    `team/task` (newest). MLflow's `models:/name/7`, `models:/name@alias`, `models:/name/Production` (the newest version in that
-    stage, in any case) and `models:/name/latest` are accepted too.
+    `team/task` (newest). MLflow's `models:/name/7`, `models:/name@alias`, `models:/name/Production` (the newest version in
+    that stage, in any case) and `models:/name/latest` are accepted too.
 
     Every rpc may also return UNAUTHENTICATED (no or bad credentials), INVALID_ARGUMENT (a field out of bounds, with
     google.rpc.BadRequest) and UNAVAILABLE (retry, after google.rpc.RetryInfo if given).
@@ -93,8 +93,8 @@ class VersionServiceServicer(object):
     """Registers, reads, finds and describes versions, and moves them through stages.
 
     A `reference` names one version: `team/task@champion` (alias), `team/task:7` (number), `team/task:2.1.0` (label) or
-    `team/task` (newest). MLflow's `models:/name/7`, `models:/name@alias`, `models:/name/Production` (the newest version in that
-    stage, in any case) and `models:/name/latest` are accepted too.
+    `team/task` (newest). MLflow's `models:/name/7`, `models:/name@alias`, `models:/name/Production` (the newest version in
+    that stage, in any case) and `models:/name/latest` are accepted too.
 
     Every rpc may also return UNAUTHENTICATED (no or bad credentials), INVALID_ARGUMENT (a field out of bounds, with
     google.rpc.BadRequest) and UNAVAILABLE (retry, after google.rpc.RetryInfo if given).
@@ -135,9 +135,10 @@ class VersionServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def UpdateVersion(self, request, context):
-        """Changes the fields that update_mask names. Idempotent without expected_revision; with it, a retry of a call that succeeded
-        is answered REVISION_CHANGED. INVALID_ARGUMENT / REFERENCE_INVALID (by number or label only), LABEL_INVALID; NOT_FOUND / VERSION_NOT_FOUND; ALREADY_EXISTS / LABEL_EXISTS;
-        FAILED_PRECONDITION / LABEL_IMMUTABLE (a label that is set stays); ABORTED / REVISION_CHANGED.
+        """Changes the fields that update_mask names. Idempotent without expected_revision; with it, a retry of a call that
+        succeeded is answered REVISION_CHANGED. INVALID_ARGUMENT / REFERENCE_INVALID (by number or label only),
+        LABEL_INVALID; NOT_FOUND / VERSION_NOT_FOUND; ALREADY_EXISTS / LABEL_EXISTS; FAILED_PRECONDITION / LABEL_IMMUTABLE (a
+        label that is set stays); ABORTED / REVISION_CHANGED.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -237,8 +238,8 @@ class VersionService(object):
     """Registers, reads, finds and describes versions, and moves them through stages.
 
     A `reference` names one version: `team/task@champion` (alias), `team/task:7` (number), `team/task:2.1.0` (label) or
-    `team/task` (newest). MLflow's `models:/name/7`, `models:/name@alias`, `models:/name/Production` (the newest version in that
-    stage, in any case) and `models:/name/latest` are accepted too.
+    `team/task` (newest). MLflow's `models:/name/7`, `models:/name@alias`, `models:/name/Production` (the newest version in
+    that stage, in any case) and `models:/name/latest` are accepted too.
 
     Every rpc may also return UNAUTHENTICATED (no or bad credentials), INVALID_ARGUMENT (a field out of bounds, with
     google.rpc.BadRequest) and UNAVAILABLE (retry, after google.rpc.RetryInfo if given).

@@ -30,8 +30,8 @@ class VersionServiceStub:
     """Registers, reads, finds and describes versions, and moves them through stages.
 
     A `reference` names one version: `team/task@champion` (alias), `team/task:7` (number), `team/task:2.1.0` (label) or
-    `team/task` (newest). MLflow's `models:/name/7`, `models:/name@alias`, `models:/name/Production` (the newest version in that
-    stage, in any case) and `models:/name/latest` are accepted too.
+    `team/task` (newest). MLflow's `models:/name/7`, `models:/name@alias`, `models:/name/Production` (the newest version in
+    that stage, in any case) and `models:/name/latest` are accepted too.
 
     Every rpc may also return UNAUTHENTICATED (no or bad credentials), INVALID_ARGUMENT (a field out of bounds, with
     google.rpc.BadRequest) and UNAVAILABLE (retry, after google.rpc.RetryInfo if given).
@@ -59,9 +59,10 @@ class VersionServiceStub:
     whatever the number of versions. INVALID_ARGUMENT / FILTER_INVALID, ORDER_BY_INVALID or PAGE_TOKEN_INVALID.
     """
     UpdateVersion: _grpc.UnaryUnaryMultiCallable[_version_pb2.UpdateVersionRequest, _version_pb2.UpdateVersionResponse]
-    """Changes the fields that update_mask names. Idempotent without expected_revision; with it, a retry of a call that succeeded
-    is answered REVISION_CHANGED. INVALID_ARGUMENT / REFERENCE_INVALID (by number or label only), LABEL_INVALID; NOT_FOUND / VERSION_NOT_FOUND; ALREADY_EXISTS / LABEL_EXISTS;
-    FAILED_PRECONDITION / LABEL_IMMUTABLE (a label that is set stays); ABORTED / REVISION_CHANGED.
+    """Changes the fields that update_mask names. Idempotent without expected_revision; with it, a retry of a call that
+    succeeded is answered REVISION_CHANGED. INVALID_ARGUMENT / REFERENCE_INVALID (by number or label only),
+    LABEL_INVALID; NOT_FOUND / VERSION_NOT_FOUND; ALREADY_EXISTS / LABEL_EXISTS; FAILED_PRECONDITION / LABEL_IMMUTABLE (a
+    label that is set stays); ABORTED / REVISION_CHANGED.
     """
     UpdateVersionTags: _grpc.UnaryUnaryMultiCallable[_version_pb2.UpdateVersionTagsRequest, _version_pb2.UpdateVersionTagsResponse]
     """Sets and deletes single tags of a version in one step. Idempotent. NOT_FOUND / VERSION_NOT_FOUND."""
@@ -86,8 +87,8 @@ class VersionServiceAsyncStub(VersionServiceStub):
     """Registers, reads, finds and describes versions, and moves them through stages.
 
     A `reference` names one version: `team/task@champion` (alias), `team/task:7` (number), `team/task:2.1.0` (label) or
-    `team/task` (newest). MLflow's `models:/name/7`, `models:/name@alias`, `models:/name/Production` (the newest version in that
-    stage, in any case) and `models:/name/latest` are accepted too.
+    `team/task` (newest). MLflow's `models:/name/7`, `models:/name@alias`, `models:/name/Production` (the newest version in
+    that stage, in any case) and `models:/name/latest` are accepted too.
 
     Every rpc may also return UNAUTHENTICATED (no or bad credentials), INVALID_ARGUMENT (a field out of bounds, with
     google.rpc.BadRequest) and UNAVAILABLE (retry, after google.rpc.RetryInfo if given).
@@ -112,9 +113,10 @@ class VersionServiceAsyncStub(VersionServiceStub):
     whatever the number of versions. INVALID_ARGUMENT / FILTER_INVALID, ORDER_BY_INVALID or PAGE_TOKEN_INVALID.
     """
     UpdateVersion: _aio.UnaryUnaryMultiCallable[_version_pb2.UpdateVersionRequest, _version_pb2.UpdateVersionResponse]  # type: ignore[assignment]
-    """Changes the fields that update_mask names. Idempotent without expected_revision; with it, a retry of a call that succeeded
-    is answered REVISION_CHANGED. INVALID_ARGUMENT / REFERENCE_INVALID (by number or label only), LABEL_INVALID; NOT_FOUND / VERSION_NOT_FOUND; ALREADY_EXISTS / LABEL_EXISTS;
-    FAILED_PRECONDITION / LABEL_IMMUTABLE (a label that is set stays); ABORTED / REVISION_CHANGED.
+    """Changes the fields that update_mask names. Idempotent without expected_revision; with it, a retry of a call that
+    succeeded is answered REVISION_CHANGED. INVALID_ARGUMENT / REFERENCE_INVALID (by number or label only),
+    LABEL_INVALID; NOT_FOUND / VERSION_NOT_FOUND; ALREADY_EXISTS / LABEL_EXISTS; FAILED_PRECONDITION / LABEL_IMMUTABLE (a
+    label that is set stays); ABORTED / REVISION_CHANGED.
     """
     UpdateVersionTags: _aio.UnaryUnaryMultiCallable[_version_pb2.UpdateVersionTagsRequest, _version_pb2.UpdateVersionTagsResponse]  # type: ignore[assignment]
     """Sets and deletes single tags of a version in one step. Idempotent. NOT_FOUND / VERSION_NOT_FOUND."""
@@ -138,8 +140,8 @@ class VersionServiceServicer(metaclass=_abc_1.ABCMeta):
     """Registers, reads, finds and describes versions, and moves them through stages.
 
     A `reference` names one version: `team/task@champion` (alias), `team/task:7` (number), `team/task:2.1.0` (label) or
-    `team/task` (newest). MLflow's `models:/name/7`, `models:/name@alias`, `models:/name/Production` (the newest version in that
-    stage, in any case) and `models:/name/latest` are accepted too.
+    `team/task` (newest). MLflow's `models:/name/7`, `models:/name@alias`, `models:/name/Production` (the newest version in
+    that stage, in any case) and `models:/name/latest` are accepted too.
 
     Every rpc may also return UNAUTHENTICATED (no or bad credentials), INVALID_ARGUMENT (a field out of bounds, with
     google.rpc.BadRequest) and UNAVAILABLE (retry, after google.rpc.RetryInfo if given).
@@ -192,9 +194,10 @@ class VersionServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _version_pb2.UpdateVersionRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_version_pb2.UpdateVersionResponse, _abc.Awaitable[_version_pb2.UpdateVersionResponse]]:
-        """Changes the fields that update_mask names. Idempotent without expected_revision; with it, a retry of a call that succeeded
-        is answered REVISION_CHANGED. INVALID_ARGUMENT / REFERENCE_INVALID (by number or label only), LABEL_INVALID; NOT_FOUND / VERSION_NOT_FOUND; ALREADY_EXISTS / LABEL_EXISTS;
-        FAILED_PRECONDITION / LABEL_IMMUTABLE (a label that is set stays); ABORTED / REVISION_CHANGED.
+        """Changes the fields that update_mask names. Idempotent without expected_revision; with it, a retry of a call that
+        succeeded is answered REVISION_CHANGED. INVALID_ARGUMENT / REFERENCE_INVALID (by number or label only),
+        LABEL_INVALID; NOT_FOUND / VERSION_NOT_FOUND; ALREADY_EXISTS / LABEL_EXISTS; FAILED_PRECONDITION / LABEL_IMMUTABLE (a
+        label that is set stays); ABORTED / REVISION_CHANGED.
         """
 
     @_abc_1.abstractmethod

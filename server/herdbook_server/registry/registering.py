@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import astuple, dataclass, replace
 
 from herdbook_server.artifacts.manifests import check_manifest, manifest_digest
 from herdbook_server.errors import (
@@ -42,6 +42,15 @@ CHECKED_AT_ONCE_MAX = 1000
 
 
 @dataclass(frozen=True, slots=True)
+class AliasTarget:
+    """An alias that is to point at a version to be."""
+
+    alias: str
+    expected_version: int | None = None
+    """What it must point at before; 0: it must not exist; None: no matter."""
+
+
+@dataclass(frozen=True, slots=True)
 class Registration:
     """A version to be."""
 
@@ -51,7 +60,7 @@ class Registration:
     files: tuple[File, ...] | None = None
     """Its manifest; exactly one of files and source_uri is given."""
     source_uri: str | None = None
-    aliases: tuple[str, ...] = ()
+    aliases: tuple[AliasTarget, ...] = ()
     """To point at the new version in the same transaction."""
     reason: str = ""
     request_id: str | None = None
@@ -81,8 +90,10 @@ def _check(registration: Registration) -> None:
     rules.check_name(registration.model, field="version.model")
     check_about(registration.about)
     rules.check_count(registration.aliases, field="aliases", limit=rules.ALIASES_AT_ONCE_MAX)
-    for index, alias in enumerate(registration.aliases):
-        rules.check_alias(alias, field=f"aliases[{index}]")
+    for index, target in enumerate(registration.aliases):
+        rules.check_alias(target.alias, field=f"aliases[{index}].alias")
+        field = f"aliases[{index}].expected_version"
+        rules.check_expected_version(target.expected_version, field=field)
     rules.check_reason(registration.reason)
     rules.check_request_id(registration.request_id)
     if (registration.files is None) == (registration.source_uri is None):
@@ -136,7 +147,7 @@ def _request(caller: Caller, registration: Registration, contents: Contents) -> 
         about.environment,
         contents.digest.hex() if contents.digest else None,
         contents.source_uri,
-        list(registration.aliases),
+        [astuple(target) for target in registration.aliases],
         registration.reason,
     ]
     return retriable(caller, "RegisterVersion", request_id=registration.request_id, asked=asked)
@@ -187,8 +198,14 @@ async def _register(
     await write.records.versions.insert(_version(write, registration, contents, number=number))
     write.note(EventKind.VERSION_REGISTERED, registration.model, version=number)
     await write.records.models.recount(registration.model, change=1)
-    for alias in registration.aliases:
-        await point_alias(write, registration.model, alias, version=number)
+    for target in registration.aliases:
+        await point_alias(
+            write,
+            registration.model,
+            target.alias,
+            version=number,
+            expected_version=target.expected_version,
+        )
     answer = {"model": registration.model, "number": number}
     await request.remember(write.records, answer, time_us=write.time_us)
     return await _answered(write.records, answer)

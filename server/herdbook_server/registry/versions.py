@@ -24,13 +24,13 @@ from herdbook_server.registry.filters import VERSION_FIELDS, parse_filter, parse
 from herdbook_server.registry.lookup import existing_model, existing_version, resolve
 from herdbook_server.registry.pages import Listing, Page, page_limit
 from herdbook_server.registry.references import parse_fixed_reference, parse_reference
-from herdbook_server.registry.registering import Registration, register
+from herdbook_server.registry.registering import AliasTarget, Registration, register
 from herdbook_server.registry.sizes import listed_size_bytes, search_fitting
 from herdbook_server.registry.tags import changed_tags, check_tag_changes
 from herdbook_server.registry.usage import summary, uses_of_version
 from herdbook_server.registry.writing import Write, check_revision, writing
 
-__all__ = ["Registration", "VersionRegistry"]
+__all__ = ["AliasTarget", "Registration", "VersionRegistry"]
 
 DEFAULT_ORDER = "model, number desc"
 DEFAULT_ORDER_IN_MODEL = "number desc"

@@ -12,6 +12,7 @@ import pytest
 from herdbook_server.artifacts.manifests import manifest_digest
 from herdbook_server.errors import (
     AliasInvalid,
+    AliasMoved,
     AliasNotFound,
     ChunksMissing,
     FieldInvalid,
@@ -29,7 +30,7 @@ from herdbook_server.errors import (
     VersionNotFound,
 )
 from herdbook_server.ports.values import ChunkRef, Description, File, Stage
-from herdbook_server.registry.versions import Registration
+from herdbook_server.registry.versions import AliasTarget, Registration
 from tests.unit.registry.conftest import ADA, MODEL, Registry
 
 ONE = ChunkRef(hashlib.sha256(b"a").digest(), 1)
@@ -37,10 +38,29 @@ TWO = ChunkRef(hashlib.sha256(b"bb").digest(), 2)
 FILES = (File("a", (ONE, TWO, ONE)), File("dir/empty", ()))
 
 
+def targets(*aliases: str, expected_version: int | None = None) -> tuple[AliasTarget, ...]:
+    return tuple(AliasTarget(alias, expected_version) for alias in aliases)
+
+
+async def test_a_registration_whose_alias_moved_meanwhile_makes_no_version(
+    registry: Registry,
+) -> None:
+    await registry.register()
+    await registry.aliases.set(ADA, MODEL, "champion", 1)
+    asked = Registration(MODEL, Description(), source_uri="s3://bucket/model")
+    losing = replace(asked, aliases=targets("champion", expected_version=0))
+    with pytest.raises(AliasMoved):
+        await registry.versions.register(ADA, losing)
+    winning = replace(asked, aliases=targets("champion", expected_version=1))
+    version = await registry.versions.register(ADA, winning)
+    assert (version.number, version.aliases) == (2, ("champion",))
+
+
 async def test_the_first_version_of_a_model_makes_the_model(registry: Registry) -> None:
     await registry.store_chunks(MODEL, ONE, TWO)
     version = await registry.versions.register(
-        ADA, Registration(MODEL, Description(label="1.0.0"), FILES, aliases=("champion", "new"))
+        ADA,
+        Registration(MODEL, Description(label="1.0.0"), FILES, aliases=targets("champion", "new")),
     )
     assert (version.number, version.aliases) == (1, ("champion", "new"))
     assert (version.stage, version.about.author) == (Stage.NONE, "ada")
@@ -138,8 +158,8 @@ REGISTRATION = Registration(MODEL, Description(), source_uri="s3://bucket/model"
         (replace(REGISTRATION, source_uri="bucket"), FieldInvalid),
         (replace(REGISTRATION, source_uri=None, files=()), ManifestInvalid),
         (replace(REGISTRATION, source_uri=None, files=(File("../x", ()),)), PathInvalid),
-        (replace(REGISTRATION, aliases=("a",) * 17), FieldInvalid),
-        (replace(REGISTRATION, aliases=("7",)), AliasInvalid),
+        (replace(REGISTRATION, aliases=targets("a") * 17), FieldInvalid),
+        (replace(REGISTRATION, aliases=targets("7")), AliasInvalid),
         (replace(REGISTRATION, about=Description(metrics={"a": float("nan")})), FieldInvalid),
         (replace(REGISTRATION, about=Description(tags={"a": "x" * 10_000_000})), FieldInvalid),
         (replace(REGISTRATION, request_id="7"), FieldInvalid),
@@ -157,7 +177,11 @@ async def test_a_retried_registration_gets_the_first_version(registry: Registry)
     await registry.store_chunks(MODEL, ONE, TWO)
     request_id = str(uuid.uuid4())
     asked = Registration(
-        MODEL, Description(tags={"a": "1"}), FILES, aliases=("champion",), request_id=request_id
+        MODEL,
+        Description(tags={"a": "1"}),
+        FILES,
+        aliases=targets("champion"),
+        request_id=request_id,
     )
     first = await registry.versions.register(ADA, asked)
     await registry.register()

@@ -37,7 +37,7 @@ def register_version(
     request = pb.RegisterVersionRequest(
         version=wire.version_to_wire(version),
         source_uri=source_uri or "",
-        aliases=[check_alias(alias) for alias in aliases],
+        aliases=[pb.AliasTarget(alias=check_alias(alias)) for alias in aliases],
         reason=reason or "",
         request_id=request_id,
     )

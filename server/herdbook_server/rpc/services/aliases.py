@@ -12,7 +12,7 @@ from herdbook_server.rpc.calls import Context
 from herdbook_server.rpc.services.callers import caller
 from herdbook_server.rpc.wire import watching
 from herdbook_server.rpc.wire.aliases import alias, alias_move
-from herdbook_server.rpc.wire.common import optional_text
+from herdbook_server.rpc.wire.common import expected_version, optional_text
 from herdbook_server.watch.hub import Hub
 
 
@@ -29,7 +29,7 @@ class AliasServicer(alias_pb2_grpc.AliasServiceServicer):
             request.model,
             request.alias,
             request.version,
-            expected_version=_expected(request),
+            expected_version=expected_version(request),
             reason=request.reason,
             request_id=optional_text(request.request_id),
         )
@@ -44,7 +44,7 @@ class AliasServicer(alias_pb2_grpc.AliasServiceServicer):
             caller(),
             request.model,
             request.alias,
-            expected_version=_expected(request),
+            expected_version=expected_version(request),
             reason=request.reason,
             request_id=optional_text(request.request_id),
         )
@@ -59,7 +59,7 @@ class AliasServicer(alias_pb2_grpc.AliasServiceServicer):
             caller(),
             request.model,
             request.alias,
-            expected_version=_expected(request),
+            expected_version=expected_version(request),
             reason=request.reason,
             request_id=optional_text(request.request_id),
         )
@@ -99,9 +99,3 @@ class AliasServicer(alias_pb2_grpc.AliasServiceServicer):
         async with aclosing(self._hub.watch(watching.subscription(request))) as updates:
             async for update in updates:
                 yield watching.update(update)
-
-
-def _expected(
-    request: pb.SetAliasRequest | pb.RollbackAliasRequest | pb.DeleteAliasRequest,
-) -> int | None:
-    return request.expected_version if request.HasField("expected_version") else None

@@ -5,7 +5,7 @@ from __future__ import annotations
 from google.protobuf.field_mask_pb2 import FieldMask
 from google.protobuf.timestamp_pb2 import Timestamp
 
-from herdbook.v1 import version_pb2
+from herdbook.v1 import alias_pb2, version_pb2
 from herdbook_server.errors import FieldInvalid, FieldViolation
 from herdbook_server.ports.values import Resolution
 
@@ -36,6 +36,16 @@ def optional_text(text: str) -> str | None:
 def optional_revision(revision: int) -> int | None:
     """Return None for 0, which is how the contract says that any revision will do."""
     return revision or None
+
+
+def expected_version(
+    request: alias_pb2.SetAliasRequest
+    | alias_pb2.RollbackAliasRequest
+    | alias_pb2.DeleteAliasRequest
+    | version_pb2.AliasTarget,
+) -> int | None:
+    """Return the version that an alias must point at; None if any will do."""
+    return request.expected_version if request.HasField("expected_version") else None
 
 
 def masked(mask: FieldMask, allowed: tuple[str, ...]) -> frozenset[str]:

@@ -9,10 +9,11 @@ from google.protobuf.duration_pb2 import Duration
 from herdbook.v1 import version_pb2
 from herdbook_server.errors import FieldInvalid, FieldViolation
 from herdbook_server.ports.values import JSON, Description, Stage, Version
-from herdbook_server.registry.versions import Registration
+from herdbook_server.registry.versions import AliasTarget, Registration
 from herdbook_server.rpc.wire.artifacts import files
 from herdbook_server.rpc.wire.common import (
     digest_text,
+    expected_version,
     optional_text,
     optional_timestamp,
     timestamp,
@@ -72,10 +73,14 @@ def registration(request: version_pb2.RegisterVersionRequest) -> Registration:
         about=_description(request.version),
         files=files(request.manifest) if request.HasField("manifest") else None,
         source_uri=optional_text(request.source_uri),
-        aliases=tuple(request.aliases),
+        aliases=tuple(map(_alias_target, request.aliases)),
         reason=request.reason,
         request_id=optional_text(request.request_id),
     )
+
+
+def _alias_target(target: version_pb2.AliasTarget) -> AliasTarget:
+    return AliasTarget(target.alias, expected_version(target))
 
 
 def stage(number: int) -> Stage:
