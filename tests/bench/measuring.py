@@ -115,8 +115,14 @@ def take_turns(
     if warm_up:
         baseline()
         subject()
-    pairs = [(baseline(), subject()) for _ in range(rounds)]
-    return Turns(tuple(pair[1] for pair in pairs), tuple(pair[0] for pair in pairs))
+    baselines, subjects = go_round([baseline, subject], rounds=rounds)
+    return Turns(subjects, baselines)
+
+
+def go_round(measures: Sequence[Callable[[], T]], *, rounds: int) -> list[tuple[T, ...]]:
+    """Measure several things, one after the other, round after round; return what each gave."""
+    samples = [[measure() for measure in measures] for _ in range(rounds)]
+    return list(zip(*samples, strict=True))
 
 
 async def take_async_turns(

@@ -8,18 +8,22 @@ import os
 import shutil
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from tests.bench.measuring import Fact, Row, take_turns
+from tests.bench.baselines import MESSAGE_BYTES
+from tests.bench.measuring import Fact, Row, Turns, go_round
 from tests.bench.options import MIB, Options
 from tests.bench.servers import Server, bare_server, full_server, new_directory, new_path
 from tests.support.s3 import remove_bucket, running_s3
 
-TITLE = "random bytes pushed and pulled, against one bare gRPC stream that drops its payload"
+TITLE = "random bytes, against a bare gRPC stream that drops them, and against synced writes alone"
 MODEL = "herd/heavy"
 SMALL_FILES = 8
+DISK_THREADS = 8
 MEGABYTE = 1_000_000
 
 
@@ -42,6 +46,19 @@ class Meter:
         self.peaks[kind] = max(peak, self.peaks.get(kind, 0))
         return self.size_bytes / figures["seconds"] / MEGABYTE
 
+    def disk_megabytes_per_second(self) -> float:
+        """Write files of one message's size and sync each, a few at once, as any store must."""
+        data = os.urandom(MESSAGE_BYTES)
+        directory = new_directory(self.home, "synced")
+        os.sync()
+        began = time.perf_counter()
+        with ThreadPoolExecutor(DISK_THREADS) as threads:
+            paths = [directory / str(n) for n in range(self.size_bytes // MESSAGE_BYTES)]
+            list(threads.map(lambda path: write_synced(path, data), paths))
+        seconds = time.perf_counter() - began
+        shutil.rmtree(directory)
+        return len(paths) * MESSAGE_BYTES / seconds / MEGABYTE
+
 
 async def run(options: Options) -> list[Row]:
     """Measure the local chunk store, and S3 if asked to."""
@@ -59,23 +76,29 @@ def compare(
     home = new_directory(options.home, store)
     with bare_server(home) as bare, full_server(home, artifacts=artifacts, env=env) as server:
         meter = Meter(options.transfer_bytes, home)
-        pushing = pusher(meter, server)
-        for kind, baseline_kind, transfer in (
-            ("push", "send", pushing),
+        for kind, stream, transfer in (
+            ("push", "send", pusher(meter, server)),
             ("pull", "receive", puller(meter, server, "pull")),
             ("pull_and_cache", "receive", puller(meter, server, "pull_and_cache")),
         ):
-            turns = take_turns(
-                baseline=lambda kind=baseline_kind: meter.megabytes_per_second(
-                    kind, bare.address, options.transfer_bytes
-                ),
-                subject=transfer,
+            streams, disks, transfers = go_round(
+                [streamer(meter, bare, stream), meter.disk_megabytes_per_second, transfer],
                 rounds=options.transfer_rounds,
-                warm_up=False,
             )
             name = f"{store}: {kind.replace('_', ' ')}"
-            yield turns.compare(name, baseline="bare stream", unit="MB/s", better="higher")
+            yield throughput(Turns(transfers, streams), name, baseline="bare stream")
+            yield throughput(Turns(transfers, disks), name, baseline="disk alone")
         yield from memory(store, meter, server, bare)
+
+
+def throughput(turns: Turns[float], name: str, *, baseline: str) -> Row:
+    """Name what was measured."""
+    return turns.compare(name, baseline=baseline, unit="MB/s", better="higher")
+
+
+def streamer(meter: Meter, bare: Server, kind: str) -> Callable[[], float]:
+    """Return what streams as many bytes and drops them."""
+    return lambda: meter.megabytes_per_second(kind, bare.address, meter.size_bytes)
 
 
 def pusher(meter: Meter, server: Server) -> Callable[[], float]:
@@ -120,6 +143,13 @@ def random_files(home: Path, size_bytes: int) -> Iterator[Path]:
         write_random(directory / f"part-{number}.bin", small)
     yield directory
     shutil.rmtree(directory)
+
+
+def write_synced(path: Path, data: bytes) -> None:
+    """Write a file and wait until the disk has it."""
+    with path.open("wb", buffering=0) as file:
+        file.write(data)
+        os.fsync(file.fileno())
 
 
 def write_random(path: Path, size_bytes: int) -> None:

@@ -8,6 +8,7 @@ import pytest
 from tests.bench.measuring import (
     Comparison,
     Spread,
+    go_round,
     percentile,
     take_async_turns,
     take_turns,
@@ -83,6 +84,11 @@ def test_turns_count_from_the_first_on_if_nothing_needs_warming_up() -> None:
     )
     assert turns.baseline == (0.0,)
     assert turns.subject == (1.0,)
+
+
+def test_several_things_are_measured_in_the_same_rounds() -> None:
+    clock = itertools.count()
+    assert go_round([lambda: next(clock)] * 3, rounds=2) == [(0, 3), (1, 4), (2, 5)]
 
 
 async def test_turns_of_coroutines_alternate_too() -> None:
