@@ -18,7 +18,7 @@ from typer.testing import CliRunner
 
 from herdbook.cli.app import build
 from tests.support.ports import free_port
-from tests.support.server import ServerProcess
+from tests.support.server import Engines, ServerProcess
 
 HERDBOOK = (sys.executable, "-m", "herdbook.cli")
 
@@ -272,6 +272,21 @@ def test_the_doctor_finds_all_well(herdbook: CommandLine) -> None:
     document = herdbook.json("doctor")
     assert document["healthy"] is True
     assert {check["finding"] for check in document["checks"]} == {"ok"}
+
+
+def test_a_token_says_who_calls(
+    herdbook: CommandLine, embedded_engines: Engines, tmp_path: Path
+) -> None:
+    (tmp_path / "tokens").write_text("ana correct-horse-battery-staple\n")
+    guarded = ServerProcess(embedded_engines, tmp_path, tokens_file=str(tmp_path / "tokens"))
+    with guarded as server:
+        where = ("--server", server.address)
+        refused = herdbook("models", *where, code=5)
+        assert "HERDBOOK_TOKEN" in refused.stderr
+        herdbook("models", *where, "--token", "wrong", code=5)
+        known = CommandLine({"HERDBOOK_TOKEN": "correct-horse-battery-staple"})
+        checks = {check["name"]: check for check in known.json("doctor", *where)["checks"]}
+        assert checks["actor"]["detail"].endswith("ana")
 
 
 def test_a_push_at_a_terminal_shows_a_bar_and_leaves_stdout_alone(

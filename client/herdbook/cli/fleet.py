@@ -19,7 +19,7 @@ from herdbook.core.values import Convergence, Event, ReferenceState, ReplicaRepo
 
 _EVENT_LIMIT = 50
 _POLL_SECONDS = 1.0
-_EVENT_COLUMNS = ("REVISION", "TIME", "EVENT", "WHAT", "BEFORE", "AFTER", "BY", "REASON")
+_EVENT_COLUMNS = ("REVISION", "TIME", "EVENT", "WHAT", "CHANGE", "BY", "REASON")
 _REPLICA_COLUMNS = ("REPLICA", "HOST", "STATE", "VERSION", "SERVES", "REPORTED", "FAILURE")
 
 
@@ -163,6 +163,8 @@ def convergence_text(reached: Convergence) -> str:
     if reached.target_version is None:
         return f"{reached.reference} names no version; {reached.replica_count} replicas watch it."
     target = f"version {reached.target_version}"
+    if reached.replica_count == 0:
+        return f"{reached.reference} names {target}; no live replica watches it."
     counts = [
         f"{reached.converged_count} of {reached.replica_count} serve {target}",
         f"{reached.failed_count} failed" if reached.failed_count else "",
@@ -266,11 +268,17 @@ def _event_row(event: Event) -> tuple[str, ...]:
         age(event.time),
         event.kind.value,
         event_subject(event),
-        event.from_value,
-        event.to_value,
+        change_text(event),
         event.actor,
         one_line(event.reason),
     )
+
+
+def change_text(event: Event) -> str:
+    """Writes what was before and what is now, where an event has such."""
+    if not (event.from_value or event.to_value):
+        return ""
+    return f"{event.from_value or '-'} → {event.to_value or '-'}"
 
 
 def event_subject(event: Event) -> str:

@@ -98,6 +98,6 @@ def version_text(number: int | None) -> str:
 def transfer_text(report: TransferReport) -> str:
     """Tells what moving a version cost."""
     return (
-        f"{size_text(report.total_bytes)} in {report.seconds:.1f} s: "
+        f"{size_text(report.total_bytes)} in {report.seconds:.2f} s: "
         f"{size_text(report.moved_bytes)} moved, {size_text(report.saved_bytes)} saved"
     )

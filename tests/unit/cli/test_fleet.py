@@ -98,6 +98,12 @@ def test_a_reference_that_names_nothing_says_so() -> None:
     assert convergence_text(reached(0, replicas=0, target=None)).startswith("m@a names no version")
 
 
+def test_a_reference_that_nobody_watches_says_so() -> None:
+    assert convergence_text(reached(0, replicas=0)) == (
+        "m@a names version 7; no live replica watches it."
+    )
+
+
 def test_waiting_ends_when_enough_replicas_serve(
     herdbook: CommandLine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -164,7 +170,7 @@ def test_an_event_says_what_it_is_about(herdbook: CommandLine) -> None:
         [event(1, alias="a", version=7, from_value="6", to_value="7", reason="better")]
     )
     row = herdbook("events", list_events=events).stdout.splitlines()[1].split()
-    assert row[-5:] == ["m@a", "6", "7", "ana", "better"]
+    assert row[-6:] == ["m@a", "6", "→", "7", "ana", "better"]
 
 
 def test_following_misses_nothing_and_repeats_nothing(

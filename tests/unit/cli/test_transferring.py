@@ -77,7 +77,7 @@ def test_a_push_passes_on_all_it_is_told(herdbook: CommandLine, tmp_path: Path) 
 def test_a_push_tells_what_it_made_and_what_it_cost(herdbook: CommandLine) -> None:
     result = herdbook("push", "fraud/tc", ".", push=PUSHED)
     assert result.stdout == "Registered fraud/tc:7 (@champion).\n"
-    assert "3.0 MiB in 0.5 s: 1.0 MiB moved, 2.0 MiB saved" in result.stderr
+    assert "3.0 MiB in 0.50 s: 1.0 MiB moved, 2.0 MiB saved" in result.stderr
 
 
 def test_a_push_tells_programs_the_same(herdbook: CommandLine) -> None:
