@@ -6,15 +6,17 @@ import asyncio
 import inspect
 import math
 import threading
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from concurrent.futures import Future
+from pathlib import Path
 from types import TracebackType
-from typing import Any, Generic, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar, Unpack, overload
 
 from herdbook.core.values import Resolution
 from herdbook.live.face import LiveFace
 from herdbook.live.held import HeldModel
 from herdbook.live.model import LEASE_SECONDS
+from herdbook.live.options import LiveArguments
 from herdbook.live.slot import ModelSlot
 
 ModelT = TypeVar("ModelT")
@@ -144,10 +146,33 @@ class AsyncLiveModel(LiveFace[ModelT]):
 
     _bridge: LoopBridge
 
+    if TYPE_CHECKING:
+
+        @overload
+        def __init__(
+            self: AsyncLiveModel[ModelT],
+            reference: str,
+            *,
+            loader: Callable[[Path], Coroutine[Any, Any, ModelT]],
+            **arguments: Unpack[LiveArguments[ModelT]],
+        ) -> None: ...
+
+        @overload
+        def __init__(
+            self: AsyncLiveModel[ModelT],
+            reference: str,
+            *,
+            loader: Callable[[Path], ModelT],
+            **arguments: Unpack[LiveArguments[ModelT]],
+        ) -> None: ...
+
+        def __init__(self, reference: str, *, loader: Any, **arguments: Any) -> None: ...
+
     async def start(self) -> Self:
         """Returns when a first model serves. Again does nothing.
 
         Raises:
+            FieldInvalid: A function is async, and this live model is not.
             FirstLoadFailed: There is none, or not in time; the cause says why. Nothing runs any
                 more then.
             ClientClosed: It has been closed.
@@ -182,7 +207,7 @@ class AsyncLiveModel(LiveFace[ModelT]):
     def lease(self, *, timeout_seconds: float = LEASE_SECONDS) -> AsyncLease[ModelT]:
         """Returns a context manager that gives the model that serves and keeps it from closing.
 
-        Costs about a microsecond.
+        Costs a few microseconds.
 
         Args:
             timeout_seconds: How long to wait if no model serves at the moment, as happens while

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Generic, Literal, NoReturn, TypeVar
 
@@ -38,7 +38,7 @@ class LiveFace(Generic[ModelT]):
         self,
         reference: str,
         *,
-        loader: Callable[[Path], ModelT] | Callable[[Path], Awaitable[ModelT]],
+        loader: Callable[[Path], ModelT],
         server: str | None = None,
         cache_dir: str | os.PathLike[str] | None = None,
         warmup: Callable[[ModelT], object] | None = None,

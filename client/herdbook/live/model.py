@@ -2,16 +2,25 @@
 
 from __future__ import annotations
 
+import inspect
+from collections.abc import Callable
 from concurrent.futures import TimeoutError as FutureTimeoutError
 from types import TracebackType
-from typing import Self, TypeVar
+from typing import Any, Self, TypeVar
 
+from herdbook.errors import FieldInvalid
 from herdbook.live.face import LiveFace
 from herdbook.live.held import Lease
 
 ModelT = TypeVar("ModelT")
 
 LEASE_SECONDS = 30.0
+
+
+def _plain(function: Callable[..., Any]) -> Callable[..., Any]:
+    if inspect.iscoroutinefunction(function):
+        raise FieldInvalid(f"{function.__qualname__} is an async function: use AsyncLiveModel.")
+    return function
 
 
 class LiveModel(LiveFace[ModelT]):
@@ -37,6 +46,7 @@ class LiveModel(LiveFace[ModelT]):
         """Returns when a first model serves. Again does nothing.
 
         Raises:
+            FieldInvalid: A function is async, and this live model is not.
             FirstLoadFailed: There is none, or not in time; the cause says why. Nothing runs any
                 more then.
             ClientClosed: It has been closed.
@@ -45,7 +55,7 @@ class LiveModel(LiveFace[ModelT]):
         if self._engine is not None:
             self._check_running(self._engine)
             return self
-        self._engine = engine = self._make_engine(lambda function: function)
+        self._engine = engine = self._make_engine(_plain)
         timeout_seconds = self._options.timeout_seconds
         try:
             engine.begin()
@@ -71,7 +81,7 @@ class LiveModel(LiveFace[ModelT]):
     def lease(self, *, timeout_seconds: float = LEASE_SECONDS) -> Lease[ModelT]:
         """Returns a context manager that gives the model that serves and keeps it from closing.
 
-        Costs about a microsecond.
+        Costs a few microseconds.
 
         Args:
             timeout_seconds: How long to wait if no model serves at the moment, as happens while

@@ -8,7 +8,7 @@ import uuid
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any, Generic, TypedDict, TypeVar, get_args
 
 from herdbook.cache import Cache
 from herdbook.core.references import parse_reference
@@ -21,8 +21,29 @@ from herdbook.live.settings import LiveSettings
 from herdbook.live.status import LiveStatus
 from herdbook.transport.connection import TLS, Connection
 
+ModelT = TypeVar("ModelT")
+
 _MAX_RETRY_SECONDS = 900.0
 _LONGEST_OFFLINE_SECONDS = 5.0
+
+
+class LiveArguments(TypedDict, Generic[ModelT], total=False):
+    """The types of a live model's arguments but its loader, which need not be given."""
+
+    server: str | None
+    cache_dir: str | os.PathLike[str] | None
+    warmup: Callable[[ModelT], object] | None
+    validate: Callable[[ModelT], object] | None
+    close: Callable[[ModelT], object] | None
+    on_change: Callable[[LiveStatus], object] | None
+    swap: SwapMode
+    timeout_seconds: float
+    drain_timeout_seconds: float
+    retry_seconds: float
+    cache_max_bytes: int | None
+    replica_name: str | None
+    token: str | None
+    tls: TLS | bool | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -567,6 +567,15 @@ def test_arguments_that_make_no_sense_are_refused_at_once() -> None:
         LiveModel(REFERENCE, loader=Model, timeout_seconds=-1)
 
 
+def test_an_async_loader_is_sent_to_the_other_live_model(registry: MemoryRegistry) -> None:
+    async def load(path: Path) -> Model:
+        return Model(path)
+
+    with pytest.raises(FieldInvalid, match="AsyncLiveModel"):
+        LiveModel(REFERENCE, loader=load).start()
+    assert not registry.replicas
+
+
 def test_current_is_a_slot_and_nothing_more() -> None:
     assert type(LiveModel.__dict__.get("current", LiveModel.current)).__name__ == (
         "member_descriptor"

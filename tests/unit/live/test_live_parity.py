@@ -5,6 +5,7 @@ import inspect
 import pytest
 
 from herdbook.live import AsyncLease, AsyncLiveModel, Lease, LiveModel
+from herdbook.live.options import LiveArguments
 
 NAMES = sorted(
     {name for name in [*vars(LiveModel), *vars(AsyncLiveModel)] if not name.startswith("_")}
@@ -25,6 +26,11 @@ def test_both_live_models_have_the_same_methods_arguments_and_words(name: str) -
 
 def test_there_is_something_to_compare() -> None:
     assert NAMES == ["close", "lease", "start"]
+
+
+def test_the_typed_arguments_are_all_arguments() -> None:
+    named = {each.name for each in parameters(LiveModel.__init__)}
+    assert named - {"self", "reference", "loader"} == set(LiveArguments.__annotations__)
 
 
 def test_both_leases_tell_the_same() -> None:
