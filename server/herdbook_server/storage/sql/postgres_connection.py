@@ -30,12 +30,19 @@ LOCKS: Final = 0x48657264
 SETTINGS: Final = """
     SELECT set_config('idle_in_transaction_session_timeout', '30s', false),
         set_config('jit', 'off', false),
-        set_config('random_page_cost', '1.1', false),
+        set_config('enable_seqscan', 'off', false),
+        set_config('enable_hashjoin', 'off', false),
+        set_config('enable_mergejoin', 'off', false),
         set_config('tcp_keepalives_idle', '15', false),
         set_config('tcp_keepalives_interval', '5', false),
         set_config('tcp_keepalives_count', '3', false),
         set_config('application_name', 'herdbook', false)"""
-"""A process that vanishes in the middle of a write keeps the others waiting for seconds only."""
+"""Settings of each connection.
+
+A process that vanishes in the middle of a write keeps the others waiting for seconds only. All our
+statements follow indexes from few rows to few rows; other ways to scan and to join are what the
+planner falls for as long as it has no statistics.
+"""
 
 if TYPE_CHECKING:
     Driver = asyncpg.Connection[asyncpg.Record] | PoolConnectionProxy[asyncpg.Record]
