@@ -165,6 +165,7 @@ async def _start(settings: Settings, engines: _Engines, stack: AsyncExitStack) -
         chunk_store=engines.chunks.check,
         services=SERVICES,
         artifact_service=ARTIFACT_SERVICE,
+        interval_seconds=settings.health_interval_seconds,
     )
     authentication = _authentication(settings)
     transport = _transport(settings)

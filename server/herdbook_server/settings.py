@@ -54,6 +54,8 @@ class Settings(BaseSettings):
     """Close connections of that age, so that load balancers spread them anew."""
     drain_seconds: Annotated[float, Field(ge=0)] = 10.0
     """How long calls may take to end when the server stops."""
+    health_interval_seconds: Annotated[float, Field(gt=0)] = 10.0
+    """How often the server asks the database and the chunk store whether they answer."""
     gc_grace_seconds: Annotated[float, Field(ge=2 * 60 * 60)] = 24 * 60 * 60.0
     """How long garbage collection spares a chunk after it was last touched; 2 hours at least."""
 

@@ -36,7 +36,7 @@ class Health:
         chunk_store: Probe,
         services: Iterable[str],
         artifact_service: str,
-        interval_seconds: float = 10.0,
+        interval_seconds: float,
         timeout_seconds: float = 5.0,
     ) -> None:
         self.servicer = aio.HealthServicer()

@@ -1,0 +1,126 @@
+"""Traces and metrics leave the server as OpenTelemetry and Prometheus expect them."""
+
+from __future__ import annotations
+
+import urllib.request
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import grpc
+import pytest
+from opentelemetry.proto.collector.trace.v1 import trace_service_pb2 as traces_pb2
+from opentelemetry.proto.collector.trace.v1 import trace_service_pb2_grpc as traces_grpc
+from opentelemetry.proto.trace.v1.trace_pb2 import Span
+
+from herdbook.v1 import alias_pb2, version_pb2
+from tests.support.ports import LOOPBACK, free_port
+from tests.support.server import Engines, ServerProcess
+from tests.support.stubs import Stubs, unique
+
+TRACE_ID = "0af7651916cd43dd8448eb211c80319c"
+WATCH = "herdbook.v1.AliasService/WatchAliases"
+
+
+class Collector(traces_grpc.TraceServiceServicer):
+    """Keeps the spans that it is sent."""
+
+    def __init__(self) -> None:
+        self.spans: list[Span] = []
+
+    def Export(self, request, context):  # noqa: N802 - OpenTelemetry names it
+        for resource in request.resource_spans:
+            for scope in resource.scope_spans:
+                self.spans += scope.spans
+        return traces_pb2.ExportTraceServiceResponse()
+
+
+@pytest.fixture
+def collector() -> Iterator[tuple[Collector, str]]:
+    """A collector, and where it listens."""
+    kept = Collector()
+    server = grpc.server(ThreadPoolExecutor(2))
+    traces_grpc.add_TraceServiceServicer_to_server(kept, server)
+    port = server.add_insecure_port(f"{LOOPBACK}:0")
+    server.start()
+    yield kept, f"http://{LOOPBACK}:{port}"
+    server.stop(None).wait()
+
+
+def attributes(span: Span) -> dict[str, str]:
+    return {entry.key: entry.value.string_value for entry in span.attributes}
+
+
+def test_a_call_is_a_span_of_the_callers_trace(
+    engines: Engines, tmp_path: Path, collector: tuple[Collector, str]
+) -> None:
+    kept, endpoint = collector
+    with ServerProcess(engines, tmp_path, otlp_endpoint=endpoint) as server:
+        with Stubs(server.address) as stubs:
+            request = version_pb2.ResolveReferenceRequest(reference="fraud/tc")
+            metadata = [("traceparent", f"00-{TRACE_ID}-b7ad6b7169203331-01")]
+            with pytest.raises(grpc.RpcError):
+                stubs.versions.ResolveReference(request, metadata=metadata)
+        server.terminate()
+    span = next(span for span in kept.spans if span.name.endswith("ResolveReference"))
+    assert span.trace_id.hex() == TRACE_ID
+    assert attributes(span)["rpc.response.status_code"] == "NOT_FOUND"
+    assert attributes(span)["error.type"] == "MODEL_NOT_FOUND"
+    assert attributes(span)["herdbook.request_id"]
+
+
+def test_a_watch_is_a_span_that_ends_at_once(
+    embedded_engines: Engines, tmp_path: Path, collector: tuple[Collector, str]
+) -> None:
+    kept, endpoint = collector
+    with ServerProcess(embedded_engines, tmp_path, otlp_endpoint=endpoint) as server:
+        with Stubs(server.address) as stubs:
+            watch = stubs.aliases.WatchAliases(alias_pb2.WatchAliasesRequest(references=["m@a"]))
+            next(watch)
+            stubs.refer("m")
+            watch.cancel()
+        server.terminate()
+    spans = {span.name: span for span in kept.spans}
+    registered = spans["herdbook.v1.VersionService/RegisterVersion"]
+    assert spans[WATCH].end_time_unix_nano < registered.start_time_unix_nano
+
+
+def test_prometheus_finds_figures_of_calls_database_and_store(
+    engines: Engines, tmp_path: Path
+) -> None:
+    metrics = f"{LOOPBACK}:{free_port()}"
+    with (
+        ServerProcess(engines, tmp_path, prometheus_listen=metrics) as server,
+        Stubs(server.address) as stubs,
+    ):
+        stubs.push(unique("measured"), bytes(1000))
+        watch = stubs.aliases.WatchAliases(alias_pb2.WatchAliasesRequest(references=["m@a"]))
+        next(watch)
+        with urllib.request.urlopen(f"http://{metrics}/metrics") as response:
+            text = response.read().decode()
+        watch.cancel()
+    lines = [line for line in text.splitlines() if not line.startswith("#")]
+    assert has(lines, "rpc_server_call_duration_seconds_count", "UploadChunks", "OK")
+    assert has(lines, "herdbook_rpc_received_bytes_total", "UploadChunks")
+    assert has(lines, "herdbook_rpc_sent_bytes_total", "RegisterVersion")
+    assert has(lines, "herdbook_database_duration_seconds_count", 'operation="write"')
+    assert has(lines, "herdbook_chunk_store_bytes_total", 'operation="put"')
+    assert has(lines, "herdbook_watches", " 1.0")
+
+
+def has(lines: list[str], *words: str) -> bool:
+    """Whether a line holds all the words, and no zero."""
+    return any(all(word in line for word in words) and not line.endswith(" 0.0") for line in lines)
+
+
+def test_a_metrics_port_that_is_taken_is_told_in_a_line(
+    embedded_engines: Engines, tmp_path: Path
+) -> None:
+    with ServerProcess(embedded_engines, tmp_path) as first:
+        second = ServerProcess(
+            embedded_engines, tmp_path, data=str(tmp_path / "b"), prometheus_listen=first.address
+        )
+        second.launch()
+        assert second.process.wait(60) == 1
+        assert "Metrics cannot be served" in second.read_log()
+        assert len(second.read_log().splitlines()) == 1
