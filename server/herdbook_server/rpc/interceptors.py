@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import inspect
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from contextlib import AbstractAsyncContextManager, AsyncExitStack, aclosing
+from contextlib import AbstractAsyncContextManager, aclosing
 from typing import Any, Protocol, TypeAlias
 
 import grpc
@@ -48,6 +48,7 @@ class Surroundings(grpc.aio.ServerInterceptor):
 
     def __init__(self, layers: Sequence[Layer]) -> None:
         self._layers = tuple(layers)
+        self._wrapped: dict[str, Any] = {}
 
     async def intercept_service(
         self,
@@ -55,8 +56,13 @@ class Surroundings(grpc.aio.ServerInterceptor):
         handler_call_details: grpc.HandlerCallDetails,
     ) -> Any:
         """Wrap the handler of a call; a method that does not exist is left to gRPC."""
-        handler = await continuation(handler_call_details)
-        return handler and self._wrap(handler, handler_call_details.method)
+        method = handler_call_details.method
+        if method not in self._wrapped:
+            handler = await continuation(handler_call_details)
+            if handler is None:
+                return None
+            self._wrapped[method] = self._wrap(handler, method)
+        return self._wrapped[method]
 
     def _wrap(self, handler: Any, method: str) -> Any:
         kind = next(kind for kind in _MAKERS if getattr(handler, kind))
@@ -67,15 +73,23 @@ class Surroundings(grpc.aio.ServerInterceptor):
         )
 
     def _surround(self, method: str, behaviour: Behaviour) -> Behaviour:
+        for layer in reversed(self._layers):
+            behaviour = _within(layer, behaviour)
+
         async def surrounded(request: Any, context: Context) -> Any:
             call = calls.begin(method, context)
             context.set_trailing_metadata(((calls.REQUEST_ID_KEY, call.request_id),))
-            async with AsyncExitStack() as stack:
-                for layer in self._layers:
-                    await stack.enter_async_context(layer.around(call))
-                return await behaviour(request, context)
+            return await behaviour(request, context)
 
         return surrounded
+
+
+def _within(layer: Layer, behaviour: Behaviour) -> Behaviour:
+    async def within(request: Any, context: Context) -> Any:
+        async with layer.around(calls.current()):
+            return await behaviour(request, context)
+
+    return within
 
 
 class _Malformed:
