@@ -29,6 +29,11 @@ class FileLock:
         """Takes over a descriptor that is locked."""
         self._descriptor = descriptor
 
+    @property
+    def held(self) -> bool:
+        """Whether it has not been released."""
+        return self._descriptor >= 0
+
     def release(self) -> None:
         """Lets go; again does nothing."""
         descriptor, self._descriptor = self._descriptor, -1

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 from collections.abc import Callable, Iterable, Sequence
@@ -52,10 +53,14 @@ class CachedVersion:
     """How much had to be downloaded for it."""
 
     _lock: FileLock = field(repr=False, compare=False)
+    _stamp: Path = field(repr=False, compare=False)
 
     def release(self) -> None:
         """Lets go of it; again does nothing."""
-        self._lock.release()
+        if self._lock.held:
+            with contextlib.suppress(OSError):
+                touch(self._stamp)
+            self._lock.release()
 
     def __enter__(self) -> Self:
         return self
@@ -93,15 +98,16 @@ class VersionStore:
         name = digest_hex(digest)
         with explained(self._layout.root):
             self._layout.prepare()
-            use = wait_for_lock(self._layout.use_lock(name), exclusive=False, cancelled=cancelled)
+            stamp = self._layout.use_lock(name)
+            use = wait_for_lock(stamp, exclusive=False, cancelled=cancelled)
             try:
                 fetch = _Fetch(self._layout, self._evictor, digest, cancelled)
                 downloaded_bytes = fetch.ensure(source)
-                touch(self._layout.use_lock(name))
+                touch(stamp)
             except BaseException:
                 use.release()
                 raise
-            return CachedVersion(fetch.place / "files", digest, downloaded_bytes, use)
+            return CachedVersion(fetch.place / "files", digest, downloaded_bytes, use, stamp)
 
 
 class _Fetch:
@@ -126,9 +132,10 @@ class _Fetch:
         with wait_for_lock(lock, exclusive=True, cancelled=self._cancelled):
             manifest = self._manifest(source)
             files = self._missing(manifest)
-            if not files:
-                return 0
-            return self._fetch(manifest, files, source)
+            if files:
+                return self._fetch(manifest, files, source)
+            write_atomically(self.place / "manifest", encode(manifest))
+            return 0
 
     def _is_sound(self) -> bool:
         manifest = read_manifest(self.place / "manifest", self._digest)
@@ -179,6 +186,7 @@ class _Fetch:
             self._incoming.rename(self.place)
             sync_directory(self._layout.versions)
             return
+        write_atomically(self.place / "manifest", (self._incoming / "manifest").read_bytes())
         # Others may be using the version: they keep the files they have opened.
         for file in files:
             path = self.place / "files" / file.path

@@ -135,6 +135,18 @@ def test_a_damaged_manifest_is_fetched_again(cache: Cache, source: MemorySource)
     with cache.acquire(source.digest, source) as version:
         assert contents(version.path) == source.files
     assert source.manifest_count == 2
+    cache.acquire(source.digest, Offline()).release()
+
+
+def test_a_damaged_manifest_beside_a_damaged_file_is_healed_too(
+    cache: Cache, source: MemorySource
+) -> None:
+    with cache.acquire(source.digest, source) as version:
+        damage(version.path.parent / "manifest")
+        damage(version.path / "model.bin")
+    cache.acquire(source.digest, source).release()
+    with cache.acquire(source.digest, Offline()) as version:
+        assert contents(version.path) == source.files
 
 
 def test_an_interrupted_fetch_goes_on_where_it_stopped(cache: Cache, source: MemorySource) -> None:
@@ -237,6 +249,18 @@ def test_what_was_used_longest_ago_is_evicted_first(tmp_path: Path) -> None:
     for source in sources[2:]:
         cache.acquire(source.digest, source).release()
     assert cache.size_bytes() <= 340_000
+    cache.acquire(sources[0].digest, Offline()).release()
+    with pytest.raises(Unavailable):
+        cache.acquire(sources[1].digest, Offline())
+
+
+def test_what_was_in_use_until_now_counts_as_used_now(tmp_path: Path) -> None:
+    cache = Cache(tmp_path, max_bytes=340_000)
+    sources = [MemorySource({"model": random_bytes(100_000)}) for _ in range(4)]
+    with cache.acquire(sources[0].digest, sources[0]):
+        for source in sources[1:3]:
+            cache.acquire(source.digest, source).release()
+    cache.acquire(sources[3].digest, sources[3]).release()
     cache.acquire(sources[0].digest, Offline()).release()
     with pytest.raises(Unavailable):
         cache.acquire(sources[1].digest, Offline())
