@@ -66,12 +66,35 @@ MaxWatches = Annotated[
     int | None,
     typer.Option(help="Watches held at once.", show_default="10000", rich_help_panel=_NETWORK),
 ]
+MaxMessageBytes = Annotated[
+    int | None,
+    typer.Option(
+        help="The largest message taken; it bounds manifests.",
+        show_default="16777216",
+        rich_help_panel=_NETWORK,
+    ),
+]
+MaxConnectionAgeSeconds = Annotated[
+    float | None,
+    typer.Option(
+        help="Close connections of that age, so that load balancers spread them anew.",
+        show_default="never",
+        rich_help_panel=_NETWORK,
+    ),
+]
 DrainSeconds = Annotated[
     float | None,
     typer.Option(
         help="How long calls may take to end when the server stops.",
         show_default="10",
         rich_help_panel=_NETWORK,
+    ),
+]
+GcGraceSeconds = Annotated[
+    float | None,
+    typer.Option(
+        help="How long garbage collection spares a chunk that nothing lists, 2 hours at least.",
+        show_default="86400",
     ),
 ]
 LogFormat = Annotated[
@@ -124,6 +147,7 @@ def serve(
     *,
     data: Data = None,
     listen: Listen = None,
+    gc_grace_seconds: GcGraceSeconds = None,
     database: Database = None,
     artifacts: Artifacts = None,
     tls_cert: TlsCert = None,
@@ -132,6 +156,8 @@ def serve(
     tokens_file: TokensFile = None,
     insecure: Insecure = None,
     max_watches: MaxWatches = None,
+    max_message_bytes: MaxMessageBytes = None,
+    max_connection_age_seconds: MaxConnectionAgeSeconds = None,
     drain_seconds: DrainSeconds = None,
     log_format: LogFormat = None,
     log_level: LogLevel = None,
