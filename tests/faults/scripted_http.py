@@ -47,7 +47,7 @@ class ScriptedServer:
 
     script: list[Answer] = field(default_factory=list)
     requests: list[str] = field(default_factory=list)
-    """The first line of every request so far."""
+    """The first line and the headers of every request so far."""
 
     url: str = ""
 
@@ -63,7 +63,7 @@ class ScriptedServer:
 
     async def _answer(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bool:
         head = (await reader.readuntil(b"\r\n\r\n")).decode()
-        self.requests.append(head.partition("\r\n")[0])
+        self.requests.append(head)
         answer = self.script.pop(0) if len(self.script) > 1 else self.script[0]
         if answer.reads_body:
             await reader.readexactly(content_length(head))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -264,6 +265,32 @@ async def test_a_damaged_object_frees_its_connection(open_store: OpenStore) -> N
         with pytest.raises(Exception, match="in the store, not 7"):
             await store.get(DIGEST, 7)
     assert await store.get(DIGEST, len(DATA)) == DATA
+
+
+async def test_a_chunk_is_sent_at_once_and_with_its_digest(
+    open_store: OpenStore, endpoint: ScriptedServer
+) -> None:
+    store = await open_store(OK)
+    await store.put(DIGEST, DATA)
+    (head,) = endpoint.requests
+    assert f"x-amz-checksum-sha256: {base64.b64encode(DIGEST).decode()}" in head
+    assert "expect:" not in head.lower()
+
+
+async def test_a_bucket_is_named_in_the_path_of_a_custom_endpoint(
+    open_store: OpenStore, endpoint: ScriptedServer
+) -> None:
+    store = await open_store(OK, endpoint_url=endpoint.url.replace("127.0.0.1", "localhost"))
+    await store.put(DIGEST, DATA)
+    assert endpoint.requests[0].startswith("PUT /bucket/prefix/chunks/")
+
+
+async def test_no_more_than_a_thousand_chunks_are_deleted_by_one_request(
+    open_store: OpenStore, endpoint: ScriptedServer
+) -> None:
+    store = await open_store(Answer(body=b"<DeleteResult></DeleteResult>"))
+    await store.delete([digest_of(number.to_bytes(4)) for number in range(2001)])
+    assert len(endpoint.requests) == 3
 
 
 async def test_missing_credentials_are_a_misconfiguration(

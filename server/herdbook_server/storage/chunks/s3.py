@@ -258,6 +258,7 @@ def _create_client(session: AioSession, options: S3Options) -> ClientCreatorCont
         or os.environ.get("AWS_ENDPOINT_URL_S3")
         or os.environ.get("AWS_ENDPOINT_URL")
     )
+    is_plain = endpoint_url is not None and endpoint_url.startswith("http:")
     config = AioConfig(
         connect_timeout=options.connect_timeout_seconds,
         read_timeout=options.read_timeout_seconds,
@@ -266,22 +267,10 @@ def _create_client(session: AioSession, options: S3Options) -> ClientCreatorCont
         # The checksum we send is enough, and few servers but AWS know the driver's default one.
         request_checksum_calculation="when_required",
         response_checksum_validation="when_required",
-        s3=_s3_config(session, endpoint_url),
+        # Inside TLS the signed checksum proves the same as a second hash of the body would.
+        s3=None if is_plain else {"payload_signing_enabled": False},
     )
     return session.create_client("s3", endpoint_url=endpoint_url, config=config)
-
-
-def _s3_config(session: AioSession, endpoint_url: str | None) -> dict[str, object]:
-    """Choose what depends on the endpoint, unless the user's AWS configuration already does."""
-    configured = session.get_scoped_config().get("s3") or {}
-    chosen: dict[str, object] = {}
-    if endpoint_url is not None and "addressing_style" not in configured:
-        # A custom server rarely has a host name for each bucket.
-        chosen["addressing_style"] = "path"
-    if endpoint_url is None or endpoint_url.startswith("https:"):
-        # Inside TLS the signed checksum proves the same as a second hash of the body would.
-        chosen["payload_signing_enabled"] = False
-    return chosen
 
 
 def _expect_nothing(request: AWSRequest, **_: object) -> None:
