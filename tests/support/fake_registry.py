@@ -73,7 +73,8 @@ class StoredVersion:
 class FakeRegistry:
     """Models, versions, aliases and chunks in dictionaries; `server` is where it listens."""
 
-    def __init__(self) -> None:
+    def __init__(self, credentials: grpc.ServerCredentials | None = None) -> None:
+        self._credentials = credentials
         self.lock = threading.RLock()
         self.calls: dict[str, int] = defaultdict(int)
         self.metadata: dict[str, str] = {}
@@ -106,9 +107,15 @@ class FakeRegistry:
         version_pb2_grpc.add_VersionServiceServicer_to_server(_Versions(self), server)
         alias_pb2_grpc.add_AliasServiceServicer_to_server(_Aliases(self), server)
         artifact_pb2_grpc.add_ArtifactServiceServicer_to_server(_Artifacts(self), server)
-        self._port = server.add_insecure_port(f"127.0.0.1:{self._port}")
+        self._port = self._listen(server)
         server.start()
         self._server = server
+
+    def _listen(self, server: grpc.Server) -> int:
+        address = f"127.0.0.1:{self._port}"
+        if self._credentials is None:
+            return server.add_insecure_port(address)
+        return server.add_secure_port(address, self._credentials)
 
     def stop(self) -> None:
         """Stops listening and breaks every call; `start` listens on the same port again."""

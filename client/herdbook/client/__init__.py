@@ -42,7 +42,7 @@ class Client(ModelCalls, VersionCalls, AliasCalls, ArtifactCalls, FleetCalls):
             tls: True for the authorities that this machine trusts, or files of one's own; None for
                 `HERDBOOK_TLS`, `HERDBOOK_TLS_CA`, `HERDBOOK_TLS_CERT` and `HERDBOOK_TLS_KEY`.
             timeout_seconds: How long a call may take with its repetitions. Transfers and watches
-                may take longer, but never wait longer than this without a sign of life.
+                may take longer, and wait longer for a server that has gone away.
             cache: Where chunks of earlier pulls are found; True for the one of this machine, False
                 for none.
         """

@@ -63,11 +63,6 @@ class Reference:
             case Selector.NUMBER | Selector.LABEL:
                 return f"{self.model}:{self.value}"
 
-    @property
-    def pinned(self) -> bool:
-        """Whether it names the same version for ever."""
-        return self.selector in (Selector.NUMBER, Selector.LABEL)
-
 
 def check_name(name: str) -> str:
     """Returns the model name.

@@ -56,6 +56,10 @@ def test_an_added_tensor_shifts_no_other() -> None:
     assert [size for size in after[1:] if size != 700_000] == before[1:]
 
 
+def test_a_chunk_of_small_tensors_ends_where_a_large_one_begins() -> None:
+    assert cut(1000, 2000, 300_000, 50)[1:] == [3000, 300_000, 50]
+
+
 def test_small_tensors_share_chunks() -> None:
     assert cut(*[1000] * 50)[1:] == [50_000]
 

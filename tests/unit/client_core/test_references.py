@@ -72,13 +72,6 @@ def test_any_text_is_parsed_or_refused(text: str) -> None:
         assert parse_reference(str(reference)) == reference
 
 
-def test_a_pinned_reference_names_a_number_or_a_label() -> None:
-    assert parse_reference("a:7").pinned
-    assert parse_reference("a:1.0.0").pinned
-    assert not parse_reference("a@champion").pinned
-    assert not parse_reference("a").pinned
-
-
 def test_only_a_bare_name_addresses_the_model_itself() -> None:
     assert names_a_model("team/task")
     assert not any(map(names_a_model, ["team/task:1", "team/task@x", "models:/team/task/1"]))

@@ -162,7 +162,7 @@ def test_bad_names_are_refused_before_a_call_is_made() -> None:
     with pytest.raises(errors.NameInvalid):
         models.get_model("a b", show_deleted=False)
     with pytest.raises(errors.AliasInvalid):
-        aliases.get_alias("m", "latest")
+        aliases.alias_history("m", "latest", page_size=0)
 
 
 def test_an_answer_that_cannot_be_read_is_an_error_of_the_tree() -> None:

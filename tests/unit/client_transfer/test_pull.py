@@ -203,6 +203,25 @@ def test_an_overwrite_that_fails_leaves_the_old_files(
     assert tree(tmp_path / "out") == {"old": b"old"}
 
 
+def test_an_overwrite_whose_last_step_fails_puts_the_old_files_back(
+    client: Client, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "old").write_text("old")
+    rename = Path.rename
+
+    def fail_for_new(path: Path, target: Path) -> Path:
+        if path.suffix == ".partial":
+            raise PermissionError(errno.EACCES, "Permission denied")
+        return rename(path, target)
+
+    monkeypatch.setattr(Path, "rename", fail_for_new)
+    with pytest.raises(PermissionError):
+        client.pull("m:1", tmp_path / "out", overwrite=True)
+    assert tree(tmp_path / "out") == {"old": b"old"}
+    assert names(tmp_path) == ["model", "out"]
+
+
 def test_a_full_disk_is_an_error_of_the_tree(
     client: Client, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -73,16 +73,6 @@ def delete_alias(
     )
 
 
-def get_alias(model: str, alias: str) -> Operation[Alias]:
-    """Describes the call that reads one alias."""
-    return unary(
-        f"{_SERVICE}/GetAlias",
-        pb.GetAliasRequest(model=check_name(model), alias=check_alias(alias)),
-        pb.GetAliasResponse,
-        lambda response: wire.alias(response.alias),
-    )
-
-
 def list_aliases(model: str, *, page_size: int) -> Listing[Alias]:
     """Describes the calls that list the aliases of a model."""
     check_name(model)
