@@ -264,6 +264,21 @@ def test_convergence_without_replicas_is_waited_for_in_vain(
     herdbook("convergence", f"{model}@champion", "--wait", "--wait-timeout", "1s", code=6)
 
 
+def test_letters_that_the_output_lacks_are_escaped_for_programs_and_replaced_for_people(
+    herdbook: CommandLine, model: str, directory: Path
+) -> None:
+    herdbook("push", model, directory, "-d", "schön 🐄")
+    narrow = CommandLine({**herdbook.environment, "PYTHONIOENCODING": "ascii"})
+    shown = narrow.start("show", f"{model}:1")
+    document = narrow.start("show", f"{model}:1", "--json")
+    try:
+        assert "sch?n ?" in shown.communicate(timeout=60)[0]
+        assert json.loads(document.communicate(timeout=60)[0])["description"] == "schön 🐄"
+    finally:
+        _end(shown)
+        _end(document)
+
+
 def test_garbage_is_reported(herdbook: CommandLine) -> None:
     assert herdbook.json("gc")["deleted"] is False
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import inspect
+import io
+import sys
 from typing import Annotated, Any
 
 import typer
@@ -34,6 +36,10 @@ _NOUNS = (transfer, models, versions, changes, aliases, fleet, demonstration, se
 
 def run() -> None:
     """Runs the command line."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            # A terminal that lacks a letter is no reason to fail.
+            stream.reconfigure(errors="replace")
     build()(prog_name="herdbook")
 
 

@@ -23,9 +23,7 @@ _WIDTH_WITHOUT_TERMINAL = 10_000
 
 def json_text(value: object) -> str:
     """Writes any value of the client as JSON in one line."""
-    from herdbook.core.plain import plain
-
-    return json.dumps(plain(value), ensure_ascii=False, allow_nan=False)
+    return _json(value)
 
 
 class Output:
@@ -50,10 +48,7 @@ class Output:
 
     def document(self, value: object) -> None:
         """Writes the one document of an answer."""
-        from herdbook.core.plain import plain
-
-        indent = 2 if sys.stdout.isatty() else None
-        _write(json.dumps(plain(value), ensure_ascii=False, allow_nan=False, indent=indent) + "\n")
+        _write(_json(value, indent=2 if sys.stdout.isatty() else None) + "\n")
 
     def documents(self, values: Iterable[object]) -> None:
         """Writes a list as one document, item by item as they come."""
@@ -108,7 +103,7 @@ class Output:
         """Writes what went wrong to stderr, as one sentence or as one JSON document."""
         hint = hint_of(error, server=server)
         if self.as_json:
-            sys.stderr.write(json.dumps(error_document(error, hint), ensure_ascii=False) + "\n")
+            sys.stderr.write(_json(error_document(error, hint)) + "\n")
             return
         reason = f" [{error.reason}]" if isinstance(error, HerdbookError) else ""
         sentence = printable(str(error) or type(error).__name__)
@@ -152,6 +147,13 @@ def _console(*, stderr: bool) -> Console:
     stream = sys.stderr if stderr else sys.stdout
     width = None if stream.isatty() else _WIDTH_WITHOUT_TERMINAL
     return PipeAwareConsole(stderr=stderr, width=width, soft_wrap=False)
+
+
+def _json(value: object, *, indent: int | None = None) -> str:
+    from herdbook.core.plain import plain
+
+    universal = (sys.stdout.encoding or "").lower().replace("-", "") == "utf8"
+    return json.dumps(plain(value), ensure_ascii=not universal, allow_nan=False, indent=indent)
 
 
 def _write(text: str) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -80,6 +81,19 @@ def test_people_read_one_line_a_check(herdbook: CommandLine) -> None:
 def test_the_distance_of_the_clocks_is_measured(herdbook: CommandLine) -> None:
     contact = contact_of(lambda: info(ahead=timedelta(seconds=10)))
     assert contact.skew_seconds == pytest.approx(10, abs=1)
+
+
+def test_the_way_of_the_answer_is_not_taken_for_a_distance(monkeypatch: pytest.MonkeyPatch) -> None:
+    told_at = datetime.now(UTC)
+    ticks = iter(range(0, 1000, 4))
+    monkeypatch.setattr("herdbook.cli.doctor.time.monotonic", lambda: next(ticks))
+
+    def slow_answer() -> ServerInfo:
+        return replace(info(), time=told_at + timedelta(seconds=2))
+
+    contact = contact_of(slow_answer)
+    assert contact.latency_seconds == 4
+    assert contact.skew_seconds == pytest.approx(0, abs=1)
 
 
 @pytest.mark.parametrize(
