@@ -10,6 +10,7 @@ from herdbook.aio.artifacts import AsyncArtifactCalls
 from herdbook.aio.fleet import AsyncFleetCalls
 from herdbook.aio.models import AsyncModelCalls
 from herdbook.aio.versions import AsyncVersionCalls
+from herdbook.caching import chosen_cache
 from herdbook.transfer import Transfers
 from herdbook.transfer.chunk_cache import ChunkCache
 from herdbook.transport.aio_caller import AioCaller
@@ -55,7 +56,7 @@ class AsyncClient(
         )
         self._caller = AioCaller(connection)
         self._threaded = Caller(connection)
-        self._transfers = Transfers(self._threaded, cache=cache)
+        self._transfers = Transfers(self._threaded, cache=chosen_cache(cache))
 
     @property
     def server(self) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from types import TracebackType
 from typing import Self
 
+from herdbook.caching import chosen_cache
 from herdbook.client.aliases import AliasCalls
 from herdbook.client.artifacts import ArtifactCalls
 from herdbook.client.fleet import FleetCalls
@@ -50,7 +51,7 @@ class Client(ModelCalls, VersionCalls, AliasCalls, ArtifactCalls, FleetCalls):
             server, token=token, tls=tls, timeout_seconds=timeout_seconds
         )
         self._caller = Caller(connection)
-        self._transfers = Transfers(self._caller, cache=cache)
+        self._transfers = Transfers(self._caller, cache=chosen_cache(cache))
 
     @property
     def server(self) -> str:

@@ -24,13 +24,12 @@ __all__ = ["CancelToken", "ChunkCache", "RemoteFile", "Transfers"]
 class Transfers:
     """Pushes, pulls and reads files over one channel; may be used by several threads."""
 
-    def __init__(self, caller: Caller, *, cache: ChunkCache | bool = True) -> None:
-        """Makes the engine; looks for this machine's cache when it is first needed.
+    def __init__(self, caller: Caller, *, cache: Callable[[], ChunkCache | None]) -> None:
+        """Makes the engine.
 
         Args:
             caller: Makes the calls.
-            cache: Where chunks of earlier pulls are found; True for the one of this machine,
-                False for none.
+            cache: Finds where chunks of earlier pulls are kept; called when they are needed.
         """
         self._caller = caller
         self._cache = cache
@@ -87,7 +86,7 @@ class Transfers:
             self._caller,
             manifest,
             destination,
-            cache=self._chunk_cache(),
+            cache=self._cache(),
             overwrite=overwrite,
             progress=progress,
             cancel=cancel or CancelToken(),
@@ -111,14 +110,7 @@ class Transfers:
             self._caller,
             model=manifest.model,
             version=manifest.version,
-            cache=self._chunk_cache(),
+            cache=self._cache(),
             cancel=cancel,
         )
         return io.BufferedReader(RemoteFile(file, source))
-
-    def _chunk_cache(self) -> ChunkCache | None:
-        if self._cache is True:
-            from herdbook.cache import default_chunk_cache
-
-            self._cache = default_chunk_cache()
-        return self._cache or None
