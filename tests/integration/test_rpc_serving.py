@@ -14,12 +14,11 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 
 from herdbook.v1 import alias_pb2, alias_pb2_grpc, server_pb2, server_pb2_grpc
-from herdbook_server.app import StartFailed, running
+from herdbook_server.app import RunningServer, StartFailed, running
 from herdbook_server.settings import read_settings
 from tests.support.ports import LOOPBACK
 from tests.support.server import Engines, ServerProcess
 from tests.support.stubs import Stubs, refusal
-from tests.support.waiting import wait_until
 
 SERVING = health_pb2.HealthCheckResponse.SERVING
 NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
@@ -51,14 +50,11 @@ async def test_a_server_describes_its_services(channel: grpc.aio.Channel) -> Non
     assert {"herdbook.v1.AliasService", "grpc.health.v1.Health"} < names
 
 
-async def test_a_client_may_ask_often_whether_its_connection_lives(server: ServerProcess) -> None:
-    options = [
-        ("grpc.keepalive_time_ms", 10_000),
-        ("grpc.keepalive_permit_without_calls", 1),
-    ]
-    async with grpc.aio.insecure_channel(server.address, options=options) as channel:
+async def test_a_server_runs_inside_of_another_program(embedded_server: RunningServer) -> None:
+    async with grpc.aio.insecure_channel(embedded_server.address) as channel:
         stub = server_pb2_grpc.ServerServiceStub(channel)
-        await stub.GetServerInfo(server_pb2.GetServerInfoRequest())
+        info = await stub.GetServerInfo(server_pb2.GetServerInfoRequest())
+    assert info.database == "sqlite"
 
 
 async def test_a_server_that_drains_says_so_before_it_ends_watches(
@@ -164,23 +160,18 @@ def test_a_server_whose_bucket_is_missing_says_so(
 
 
 def test_a_server_on_any_free_port_says_which(embedded_engines: Engines, tmp_path: Path) -> None:
-    ready = tmp_path / "ready"
-    server = ServerProcess(embedded_engines, tmp_path, listen=f"{LOOPBACK}:0")
-    with server:
-        pass
-    with server:
-        server.terminate()
-        server.launch(ready_file=str(ready))
-        wait_until(ready.exists, "the server answers")
-        with Stubs(ready.read_text().strip()) as stubs:
-            assert stubs.server.GetServerInfo(server_pb2.GetServerInfoRequest()).database
+    with (
+        ServerProcess(embedded_engines, tmp_path, listen=f"{LOOPBACK}:0") as server,
+        Stubs(server.announced_address) as stubs,
+    ):
+        assert stubs.server.GetServerInfo(server_pb2.GetServerInfoRequest()).database
 
 
 def test_migrating_twice_is_migrating_once(engines: Engines, tmp_path: Path) -> None:
     server = ServerProcess(engines, tmp_path)
     for _ in range(2):
         command = [sys.executable, "-m", "herdbook_server", "migrate"]
-        subprocess.run(command, check=True, env=server._environment({}), timeout=60)
+        subprocess.run(command, check=True, env=server.environment(), timeout=60)
     with server:
         assert server.process.poll() is None
 

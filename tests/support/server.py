@@ -42,10 +42,11 @@ class ServerProcess:
     def __init__(self, engines: Engines, home: Path, **settings: str) -> None:
         self._settings = {**engines.settings, **settings}
         self._engines = engines
-        self._home = home
         self._process: subprocess.Popen[bytes] | None = None
         self.address = f"{LOOPBACK}:{free_port()}"
-        self.log = home / f"server-{uuid.uuid4().hex}.log"
+        name = f"server-{uuid.uuid4().hex}"
+        self.log = home / f"{name}.log"
+        self._ready = home / f"{name}.ready"
 
     def __enter__(self) -> Self:
         self.start()
@@ -67,23 +68,28 @@ class ServerProcess:
         Raises:
             RuntimeError: It ended instead; the message has its log.
         """
-        ready = self._home / f"{self.log.stem}.ready"
-        ready.unlink(missing_ok=True)
-        self.launch(ready_file=str(ready))
+        self._ready.unlink(missing_ok=True)
+        self.launch()
         wait_until(
-            lambda: ready.exists() or self.process.poll() is not None, f"{self.address} answers"
+            lambda: self.announced_address or self.process.poll() is not None,
+            f"{self.address} answers",
         )
         if self.process.poll() is not None:
             raise RuntimeError(f"the server ended: {self.read_log()}")
 
-    def launch(self, **settings: str) -> None:
+    @property
+    def announced_address(self) -> str:
+        """Where the server says that it listens; empty before it does."""
+        return self._ready.read_text().strip() if self._ready.exists() else ""
+
+    def launch(self) -> None:
         """Start the server and wait for nothing."""
         with self.log.open("ab") as output:
             self._process = subprocess.Popen(
                 [sys.executable, "-m", "herdbook_server", "serve"],
                 stdout=output,
                 stderr=subprocess.STDOUT,
-                env=self._environment(settings),
+                env=self.environment(),
             )
 
     def kill(self) -> None:
@@ -100,9 +106,15 @@ class ServerProcess:
         """What the server said so far, over all its lives."""
         return self.log.read_text(errors="replace")
 
-    def _environment(self, settings: Mapping[str, str]) -> dict[str, str]:
+    def environment(self) -> dict[str, str]:
+        """What the process is told by its environment."""
         clean = {name: value for name, value in os.environ.items() if "HERDBOOK_" not in name}
-        given = {"listen": self.address, "log_format": "json", **self._settings, **settings}
+        given = {
+            "listen": self.address,
+            "log_format": "json",
+            "ready_file": str(self._ready),
+            **self._settings,
+        }
         ours = {f"HERDBOOK_{name.upper()}": value for name, value in given.items()}
         return {**clean, **self._engines.environment, **ours}
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import aclosing
 
@@ -53,7 +54,8 @@ class ArtifactServicer(artifact_pb2_grpc.ArtifactServiceServicer):
     ) -> AsyncIterator[pb.GetManifestResponse]:
         async with aclosing(self._downloads.manifest(request.reference)) as parts:
             async for part in parts:
-                yield wire.manifest_part(part)
+                # A part lists up to 65,536 chunks.
+                yield await asyncio.to_thread(wire.manifest_part, part)
 
     async def DownloadChunks(
         self, request: pb.DownloadChunksRequest, context: Context

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import asyncio
+
 from herdbook.v1 import version_pb2 as pb
 from herdbook.v1 import version_pb2_grpc
 from herdbook_server.registry.stages import StageRegistry
 from herdbook_server.registry.versions import VersionRegistry
+from herdbook_server.rpc import calls
 from herdbook_server.rpc.calls import Context
 from herdbook_server.rpc.services.callers import caller
 from herdbook_server.rpc.wire.common import masked, optional_revision, optional_text, resolution
 from herdbook_server.rpc.wire.versions import listed_version, registration, stage, version
+
+LARGE_BYTES = 256 * 1024
+"""A request of that size is converted in a thread."""
 
 
 class VersionServicer(version_pb2_grpc.VersionServiceServicer):
@@ -22,7 +28,10 @@ class VersionServicer(version_pb2_grpc.VersionServiceServicer):
     async def RegisterVersion(
         self, request: pb.RegisterVersionRequest, context: Context
     ) -> pb.RegisterVersionResponse:
-        registered = await self._versions.register(caller(), registration(request))
+        # A large manifest takes a while, in which others are to be answered.
+        large = calls.current().received_bytes > LARGE_BYTES
+        asked = await asyncio.to_thread(registration, request) if large else registration(request)
+        registered = await self._versions.register(caller(), asked)
         return pb.RegisterVersionResponse(version=version(registered))
 
     async def GetVersion(
