@@ -14,8 +14,8 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
+import aioboto3
 from aiobotocore.config import AioConfig
-from aiobotocore.session import AioSession, get_session
 from botocore.exceptions import ClientError
 
 from herdbook_server.ports.chunks import ChunkDamaged, ChunkMissing, StoredChunk
@@ -114,7 +114,7 @@ class S3ChunkStore:
     async def open(self) -> None:
         """Make the one client that all calls share; sends nothing to the store yet."""
         try:
-            client = _create_client(get_session(), self._options)
+            client = _create_client(self._options)
             self._opened = await self._resources.enter_async_context(client)
         except (*s3_errors.DRIVER_ERRORS, ValueError) as error:
             raise s3_errors.store_error(f"Could not set up {self._location}", error) from error
@@ -252,7 +252,7 @@ class S3ChunkStore:
         return f"The chunk store {self._location} could not {action}"
 
 
-def _create_client(session: AioSession, options: S3Options) -> ClientCreatorContext[S3Client]:
+def _create_client(options: S3Options) -> ClientCreatorContext[S3Client]:
     endpoint_url = (
         options.endpoint_url
         or os.environ.get("AWS_ENDPOINT_URL_S3")
@@ -270,7 +270,7 @@ def _create_client(session: AioSession, options: S3Options) -> ClientCreatorCont
         # Inside TLS the signed checksum proves the same as a second hash of the body would.
         s3=None if is_plain else {"payload_signing_enabled": False},
     )
-    return session.create_client("s3", endpoint_url=endpoint_url, config=config)
+    return aioboto3.Session().client("s3", endpoint_url=endpoint_url, config=config)
 
 
 def _expect_nothing(request: AWSRequest, **_: object) -> None:
