@@ -1,0 +1,32 @@
+"""The benchmarks run; what they say at this size means nothing."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.bench.catalogue import BENCHMARKS
+from tests.bench.measuring import Comparison
+from tests.bench.options import MIB, Options
+
+ELSEWHERE = {"wheel"}
+"""Built and installed by the test of the light wheel already."""
+
+
+@pytest.mark.parametrize("name", sorted(BENCHMARKS.keys() - ELSEWHERE))
+async def test_a_benchmark_compares_with_a_baseline(name: str, tmp_path: Path) -> None:
+    options = Options(
+        home=tmp_path,
+        rounds=1,
+        seconds=0.02,
+        transfer_bytes=5 * MIB,
+        transfer_rounds=1,
+        moves=2,
+        versions=200,
+        engines=("sqlite",),
+    )
+    rows = await BENCHMARKS[name].run(options)
+    ratios = [row.ratio.median for row in rows if isinstance(row, Comparison)]
+    assert ratios
+    assert all(ratio != 0 for ratio in ratios)
