@@ -17,10 +17,12 @@ from typing import Generic, TypeVar
 from herdbook.cache import Cache, CachedVersion
 from herdbook.core.values import ReplicaReport, Resolution
 from herdbook.errors import (
+    BY_REASON,
     Cancelled,
     DeadlineExceeded,
     HerdbookError,
     NoManifest,
+    NotFound,
     Unavailable,
 )
 from herdbook.live import forks, messages
@@ -280,7 +282,8 @@ class LiveEngine(Generic[ModelT]):
     def _give_up(self, error: BaseException | None) -> None:
         reference = self._settings.reference
         reason = self._machine.missing_reason
-        cause = error or HerdbookError(f"{reference} names no version ({reason}).")
+        missing = BY_REASON.get(reason, NotFound)
+        cause = error or missing(f"{reference} names no version ({reason}).")
         failure = FirstLoadFailed(f"No model of {reference} could be served: {cause}")
         failure.__cause__ = cause
         with contextlib.suppress(InvalidStateError):

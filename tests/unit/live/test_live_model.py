@@ -10,6 +10,7 @@ import pytest
 
 from herdbook.core.values import ReplicaState
 from herdbook.errors import (
+    AliasNotFound,
     ClientClosed,
     FieldInvalid,
     ReferenceInvalid,
@@ -380,8 +381,9 @@ def test_a_first_model_that_does_not_load_is_an_error_with_its_cause(
 
 def test_a_reference_that_names_nothing_is_an_error(registry: MemoryRegistry) -> None:
     registry.move(None)
-    with pytest.raises(FirstLoadFailed, match="ALIAS_NOT_FOUND"):
+    with pytest.raises(FirstLoadFailed, match="ALIAS_NOT_FOUND") as caught:
         LiveModel(REFERENCE, loader=Model).start()
+    assert isinstance(caught.value.__cause__, AliasNotFound)
 
 
 def test_a_registry_that_refuses_is_an_error_with_its_cause(registry: MemoryRegistry) -> None:
@@ -389,6 +391,20 @@ def test_a_registry_that_refuses_is_an_error_with_its_cause(registry: MemoryRegi
     with pytest.raises(FirstLoadFailed, match="token") as caught:
         LiveModel(REFERENCE, loader=Model).start()
     assert caught.value.__cause__ is registry.refusal
+
+
+def test_a_registry_that_refuses_for_a_while_is_asked_again(
+    registry: MemoryRegistry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    LiveModel(REFERENCE, loader=Model).start().close()
+    monkeypatch.setattr("herdbook.live.follower._REFUSED_SECONDS", 0.01)
+    registry.refusal = Unauthenticated("A token is needed.")
+    registry.move(registry.add("two"))
+    with LiveModel(REFERENCE, loader=Model) as again:
+        assert again.current.predict() == "one"
+        assert again.status().outage_reason == "A token is needed."
+        registry.refusal = None
+        wait_for_text(again, "two")
 
 
 def test_a_start_without_registry_and_cache_ends_in_time_and_says_why(
@@ -515,6 +531,31 @@ def test_changes_are_told_in_order_and_what_a_listener_raises_disturbs_nobody(
     assert states.index(LiveState.DOWNLOADING) < states.index(LiveState.LOADING)
     assert served == sorted(served)
     assert served[-1] == 2
+
+
+def test_a_small_cache_keeps_what_serves_and_lets_go_of_what_did(
+    registry: MemoryRegistry, tmp_path: Path
+) -> None:
+    versions = tmp_path / "cache" / "versions"
+    with LiveModel(REFERENCE, loader=Model, cache_max_bytes=0) as live:
+        for text in ("two", "three", "four"):
+            registry.move(registry.add(text))
+            wait_for_text(live, text)
+            wait_until(lambda: live.status().state is LiveState.SERVING, "nothing drains")
+        kept = {f"sha256:{path.name}" for path in versions.iterdir()}
+        assert live.resolution is not None
+        assert live.resolution.digest in kept
+        assert registry.sources[0].digest not in kept
+        assert len(kept) <= 2
+
+
+def test_closing_ends_every_thread(registry: MemoryRegistry) -> None:
+    before = set(threading.enumerate())
+    with LiveModel(REFERENCE, loader=Model) as live:
+        registry.move(registry.add("two"))
+        wait_for_text(live, "two")
+        assert set(threading.enumerate()) > before
+    assert set(threading.enumerate()) <= before
 
 
 def test_a_closed_live_model_says_so(live: LiveModel[Model]) -> None:
