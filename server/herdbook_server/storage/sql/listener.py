@@ -38,6 +38,8 @@ class Listener:
     def __init__(self, connect: Connect, heard: Callable[[int], None]) -> None:
         self._connect = connect
         self._heard = heard
+        self.listening = False
+        """Whether notifications arrive at this moment, as far as is known."""
         self._task = asyncio.create_task(self._run(), name="herdbook-listener")
 
     async def close(self) -> None:
@@ -64,6 +66,7 @@ class Listener:
             keep_alive(connection)
             yield connection
         finally:
+            self.listening = False
             connection.terminate()
 
     async def _listen(self, connection: asyncpg.Connection[asyncpg.Record]) -> None:
@@ -71,6 +74,7 @@ class Listener:
         ended = asyncio.Event()
         connection.add_termination_listener(lambda _: ended.set())
         await connection.add_listener(CHANNEL, self._on_notification)
+        self.listening = True
         while not ended.is_set():
             try:
                 async with asyncio.timeout(CHECK_SECONDS):

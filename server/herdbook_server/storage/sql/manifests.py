@@ -5,9 +5,11 @@ from __future__ import annotations
 import struct
 from collections.abc import Iterator, Mapping, Sequence
 
+from herdbook_server.errors import DatabaseUnavailable
 from herdbook_server.ports.values import ChunkRef, File
 from herdbook_server.storage.sql.connection import (
     Connection,
+    Dangling,
     Row,
     Value,
     padded,
@@ -91,11 +93,17 @@ class ManifestRows:
         """See `ports.records.Manifests`."""
         deleted = 0
         for row in await self._connection.fetch(UNUSED, before_us, limit):
-            if await self._connection.execute(DELETE, row[0], before_us):
+            if await self._delete(row[0], before_us):
                 await self._connection.execute(DELETE_FILES, row[0])
                 await self._connection.execute(DELETE_CHUNKS, row[0])
                 deleted += 1
         return deleted
+
+    async def _delete(self, digest: bytes, before_us: int) -> bool:
+        try:
+            return await self._connection.execute(DELETE, digest, before_us) > 0
+        except Dangling as error:
+            raise DatabaseUnavailable("A manifest came into use meanwhile.") from error
 
 
 def file_rows(digest: bytes, files: Sequence[File]) -> Iterator[Sequence[Value]]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import socket
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from contextlib import suppress
@@ -119,22 +118,24 @@ class PostgresConnection:
 
     async def leave_transaction(self) -> None:
         """Roll back what was not committed; give the connection up if it does not obey."""
-        if self._connection.is_closed() or not self._connection.is_in_transaction():
-            return
         try:
-            await self._connection.execute("ROLLBACK", timeout=ROLLBACK_SECONDS)
-        except (*DRIVER_ERRORS, asyncio.CancelledError) as error:
-            self._connection.terminate()
-            if isinstance(error, asyncio.CancelledError):
-                raise
+            if self._connection.is_in_transaction():
+                await self._connection.execute("ROLLBACK", timeout=ROLLBACK_SECONDS)
+        except DRIVER_ERRORS:
+            self._give_up()
 
     async def _run(self, work: Awaitable[Any]) -> Any:
         try:
             return await work
         except DRIVER_ERRORS as error:
             if isinstance(error, TimeoutError):
-                self._connection.terminate()
+                self._give_up()
             raise translate(error) from error
+
+    def _give_up(self) -> None:
+        """Close the connection at once; the pool makes another."""
+        with suppress(*DRIVER_ERRORS):
+            self._connection.terminate()
 
 
 class PooledReads(ReadOnly):

@@ -52,8 +52,10 @@ WITHOUT_SCHEMA: Final = (asyncpg.UndefinedTableError, asyncpg.UndefinedColumnErr
 
 def is_gone(error: Exception) -> bool:
     """Tell whether an error says that the connection is gone, so that another one may do."""
-    closed = isinstance(error, asyncpg.InterfaceError) and "clos" in str(error)
-    return closed or isinstance(error, GONE)
+    return isinstance(error, GONE) or (
+        isinstance(error, asyncpg.InterfaceError)
+        and any(word in str(error) for word in ("closed", "closing", "released back"))
+    )
 
 
 def is_misfit(error: Exception) -> bool:

@@ -1,0 +1,181 @@
+"""The record in PostgreSQL keeps what the port promises."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from typing import TYPE_CHECKING, Any
+
+import asyncpg
+import pytest
+
+from herdbook_server.errors import DatabaseUnavailable, FieldInvalid
+from herdbook_server.storage.sql.postgres import PostgresDatabase
+from herdbook_server.storage.sql.postgres_connection import SETTINGS
+from tests.contract.database_chunks_suite import ChunkIndexTests, ManifestTests
+from tests.contract.database_rows import event, model, report
+from tests.contract.database_search_suite import SearchTests, grow
+from tests.contract.database_suite import DatabaseTests, RecordTests, add_model
+from tests.support.ports import LOOPBACK, free_port
+from tests.support.postgres import PostgresCluster, private_directory
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+
+DEADLINE_SECONDS = 30
+KILL = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE pid <> pg_backend_pid() AND datname = current_database()"
+
+
+class RawPostgres:
+    """SQL without the code under test."""
+
+    def __init__(self, connection: Any) -> None:
+        self.connection = connection
+
+    async def fetch(self, sql: str, *values: Any) -> Sequence[tuple[Any, ...]]:
+        """See `RawDatabase`."""
+        return [tuple(row) for row in await self.connection.fetch(sql, *values)]
+
+    async def execute(self, sql: str, *values: Any) -> None:
+        """See `RawDatabase`."""
+        await self.connection.execute(sql, *values)
+
+
+@pytest.fixture
+async def database(postgres_database: str) -> AsyncIterator[PostgresDatabase]:
+    opened = await PostgresDatabase.open(postgres_database)
+    await opened.migrate()
+    yield opened
+    await opened.close()
+
+
+@pytest.fixture
+async def neighbour(
+    database: PostgresDatabase, postgres_database: str
+) -> AsyncIterator[PostgresDatabase]:
+    opened = await PostgresDatabase.open(postgres_database, pool_size=4)
+    yield opened
+    await opened.close()
+
+
+@pytest.fixture
+async def raw(database: PostgresDatabase, postgres_database: str) -> AsyncIterator[RawPostgres]:
+    connection = await asyncpg.connect(postgres_database)
+    yield RawPostgres(connection)
+    await connection.close()
+
+
+class TestPostgresDatabase(DatabaseTests, RecordTests, ChunkIndexTests, ManifestTests):
+    """The shared suites."""
+
+    async def test_reads_and_writes_work_right_after_all_connections_were_killed(
+        self, database: PostgresDatabase, raw: RawPostgres
+    ) -> None:
+        await add_model(database)
+        await raw.fetch(KILL)
+        assert await database.revision() == 1
+        await raw.fetch(KILL)
+        await add_model(database, "team/calf")
+        await raw.fetch(KILL)
+        async with database.bookkeep() as records:
+            await records.replicas.put(report("r1"), expires_at_us=1)
+        assert await database.revision() == 2
+
+    async def test_a_write_whose_connection_is_killed_is_unavailable_and_leaves_no_trace(
+        self, database: PostgresDatabase, raw: RawPostgres
+    ) -> None:
+        with pytest.raises(DatabaseUnavailable):
+            async with database.write() as records:
+                await records.models.insert(model())
+                await raw.fetch(KILL)
+                await records.events.add([event(records.revision)])
+        assert await raw.fetch("SELECT name FROM models") == []
+        await add_model(database)
+        assert await database.revision() == 1
+
+    async def test_bookkeeping_does_not_wait_for_a_write(self, database: PostgresDatabase) -> None:
+        async with database.write():
+            async with asyncio.timeout(DEADLINE_SECONDS), database.bookkeep() as records:
+                await records.replicas.put(report("r1"), expires_at_us=1)
+
+    async def test_a_notification_wakes_whoever_waits(
+        self, database: PostgresDatabase, neighbour: PostgresDatabase
+    ) -> None:
+        async def never() -> int:
+            await asyncio.Event().wait()
+            return 0
+
+        while not database._listener.listening:
+            await asyncio.sleep(0)
+        database._changes._read_revision = never  # the poll, which would wake it too
+        waiting = asyncio.create_task(database.wait_for_change(0, timeout_seconds=600))
+        await asyncio.sleep(0)
+        await add_model(neighbour)
+        await asyncio.wait_for(waiting, DEADLINE_SECONDS)
+
+    async def test_the_listener_connects_again(
+        self, database: PostgresDatabase, raw: RawPostgres
+    ) -> None:
+        for _ in range(2):
+            async with asyncio.timeout(DEADLINE_SECONDS):
+                while not database._listener.listening:
+                    await asyncio.sleep(0.01)
+            await raw.fetch(KILL)
+            async with asyncio.timeout(DEADLINE_SECONDS):
+                while database._listener.listening:
+                    await asyncio.sleep(0.01)
+
+    async def test_nul_in_a_text_is_refused(self, database: PostgresDatabase) -> None:
+        with pytest.raises(FieldInvalid):
+            await add_model(database, "team/\x00")
+
+    async def test_a_server_that_is_not_there_is_unavailable(self) -> None:
+        with pytest.raises(DatabaseUnavailable):
+            await PostgresDatabase.open(f"postgresql://postgres@{LOOPBACK}:{free_port()}/none")
+
+    async def test_a_server_that_restarts_is_unavailable_and_then_answers(self) -> None:
+        with private_directory() as home:
+            cluster = PostgresCluster.create(home)
+            with cluster.serve() as dsn:
+                database = await PostgresDatabase.open(dsn)
+                await database.migrate()
+                await add_model(database)
+            with pytest.raises(DatabaseUnavailable):
+                await database.revision()
+            with pytest.raises(DatabaseUnavailable):
+                await add_model(database)
+            with cluster.serve():
+                assert await database.revision() == 1
+                await add_model(database, "team/calf")
+            await database.close()
+
+
+class TestPostgresSearch(SearchTests):
+    """The shared suite."""
+
+    @pytest.fixture
+    async def grown_database(
+        self, database: PostgresDatabase, raw: RawPostgres
+    ) -> PostgresDatabase:
+        await grow(database, 300)
+        await raw.execute("ANALYZE")
+        return database
+
+    @pytest.fixture
+    async def explain(self, raw: RawPostgres) -> Callable[..., Awaitable[list[str]]]:
+        """Return the tables that a statement scans without an index."""
+        await raw.fetch(SETTINGS)
+
+        async def explain(sql: str, values: Sequence[Any]) -> list[str]:
+            ((plan,),) = await raw.fetch(f"EXPLAIN (FORMAT JSON) {sql}", *values)
+            return list(scanned(json.loads(plan)[0]["Plan"]))
+
+        return explain
+
+
+def scanned(plan: dict[str, Any]) -> Iterator[str]:
+    """Yield the tables that are scanned; the registry has one row."""
+    if plan["Node Type"] == "Seq Scan" and plan["Relation Name"] != "registry":
+        yield plan["Relation Name"]
+    for part in plan.get("Plans", ()):
+        yield from scanned(part)
