@@ -221,6 +221,9 @@ class _Models(model_pb2_grpc.ModelServiceServicer):
             _missing(context, "MODEL_NOT_FOUND")
         return model_pb2.GetModelResponse(model=model)
 
+    def UpdateModel(self, request: Any, context: Any) -> Any:  # noqa: N802
+        return model_pb2.UpdateModelResponse(model=request.model)
+
     def ListModels(self, request: Any, context: Any) -> Any:  # noqa: N802
         names = sorted(self._registry.models)
         start = int(request.page_token or 0)

@@ -94,7 +94,9 @@ class AsyncAliasCalls:
             AliasNotFound: It does not exist.
         """
         return await self._caller.call(
-            operations.delete_alias(model, alias, expect=expect, reason=reason)
+            operations.delete_alias(
+                model, alias, expect=expect, reason=reason, request_id=new_request_id()
+            )
         )
 
     def list_aliases(self, model: str, *, page_size: int = 0) -> AsyncIterator[Alias]:

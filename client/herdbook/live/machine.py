@@ -162,10 +162,21 @@ class LiveMachine:
         """Returns when time alone will change something; None if never."""
         if self.closed or self.work is not None:
             return None
-        times = [f.retry_at for f in self._failures.values() if self._is_awaited(f)]
-        if self._may_fall_back() and self.target is None and self.lost is None:
-            times.append(self._offline_at)
-        return min(times, default=None)
+        times = [self._fall_back_at()]
+        if self.failure is not None and self.target != self.serving:
+            times.append(self.failure.retry_at)
+        return min(filter(math.isfinite, times), default=None)
+
+    def _fall_back_at(self) -> float:
+        """Returns when the version that served last is to be tried; infinite if it is not."""
+        if self.good is None or self.serving is not None:
+            return math.inf
+        failure = self._failures.get(self.good)
+        retry_at = -math.inf if failure is None else failure.retry_at
+        unheard = self.target is None and not self.missing_reason and self.lost is None
+        if unheard:
+            return max(retry_at, self._offline_at)
+        return retry_at if self._must_fall_back(retry_at) else math.inf
 
     def _take(self, event: Input, now: float) -> Iterator[Command]:
         match event:
@@ -327,12 +338,6 @@ class LiveMachine:
         if self.missing_reason:
             return self.swap_count > 0
         return self.lost is not None or now >= self._offline_at
-
-    def _is_awaited(self, failure: Failure) -> bool:
-        if failure.resolution == self.serving or math.isinf(failure.retry_at):
-            return False
-        fallback = self.serving is None and failure.resolution == self.good
-        return failure.resolution == self.target or fallback
 
     def _hopeless(self) -> bool:
         """Whether a start can no longer succeed without somebody doing something."""

@@ -14,6 +14,7 @@ from herdbook.core import planning
 from herdbook.core.chunk_messages import encode_upload
 from herdbook.core.manifests import manifest_of
 from herdbook.core.operations import artifacts, versions
+from herdbook.core.references import check_alias, check_label, check_name
 from herdbook.core.values import ChunkRef, File, Manifest, TransferProgress, Version
 from herdbook.errors import ChunksMissing, HerdbookError
 from herdbook.transfer.cancellation import CancelToken
@@ -40,6 +41,14 @@ class Registration:
     aliases: tuple[str, ...]
     reason: str | None
 
+    def check(self) -> None:
+        """Raises NameInvalid, LabelInvalid or AliasInvalid, before any file is read."""
+        check_name(self.version.model)
+        if self.version.label is not None:
+            check_label(self.version.label)
+        for alias in self.aliases:
+            check_alias(alias)
+
 
 def push(
     caller: Caller,
@@ -50,6 +59,7 @@ def push(
     cancel: CancelToken,
 ) -> Version:
     """Sends what the model does not have of the files at a path, then registers the version."""
+    registration.check()
     sources = find_sources(path)
     meter = Meter(sum(source.size_bytes for source in sources), progress)
     upload = Upload(caller, registration.version.model, meter=meter, cancel=cancel)

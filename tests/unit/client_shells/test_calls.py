@@ -85,12 +85,12 @@ def test_a_missing_thing_is_not_asked_for_again(registry: FakeRegistry, client: 
 def test_what_may_have_taken_effect_is_not_done_again(
     registry: FakeRegistry, client: Client
 ) -> None:
-    registry.fail("DeleteAlias", AWAY)
+    registry.fail("UpdateModel", AWAY)
     with pytest.raises(errors.DatabaseUnavailable):
-        client.delete_alias("m", "a")
-    assert registry.calls["DeleteAlias"] == 1
-    registry.fail("DeleteAlias", DRAINING)
-    assert client.delete_alias("m", "a") == 3
+        client.update_model("m", description="new", expect_revision=1)
+    assert registry.calls["UpdateModel"] == 1
+    registry.fail("UpdateModel", DRAINING)
+    assert client.update_model("m", description="new", expect_revision=1).name == "m"
 
 
 def test_a_bad_name_is_refused_before_anything_is_sent(

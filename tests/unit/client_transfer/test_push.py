@@ -224,3 +224,10 @@ def test_a_push_to_nowhere_ends(registry: FakeRegistry, client: Client, files: P
     with pytest.raises(errors.StoreUnavailable):
         client.push("m", files / "deep" / "small.txt")
     assert registry.calls["FindMissingChunks"] == 7
+
+
+def test_a_bad_name_is_refused_before_any_file_is_read(client: Client, tmp_path: Path) -> None:
+    with pytest.raises(errors.NameInvalid):
+        client.push("no name", tmp_path / "absent")
+    with pytest.raises(errors.AliasInvalid):
+        client.push("m", tmp_path / "absent", alias="7")

@@ -55,7 +55,7 @@ def rollback_alias(
 
 
 def delete_alias(
-    model: str, alias: str, *, expect: int | None, reason: str | None
+    model: str, alias: str, *, expect: int | None, reason: str | None, request_id: str
 ) -> Operation[int]:
     """Describes the call that deletes an alias."""
     return unary(
@@ -65,11 +65,10 @@ def delete_alias(
             alias=check_alias(alias),
             expected_version=expect,
             reason=reason or "",
+            request_id=request_id,
         ),
         pb.DeleteAliasResponse,
         lambda response: response.previous_version,
-        # The repetition of one that took effect would be answered ALIAS_NOT_FOUND.
-        repeatable=False,
     )
 
 
