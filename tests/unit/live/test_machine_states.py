@@ -179,6 +179,17 @@ class World(RuleBasedStateMachine):
             assert last.version == self.current.version
 
     @invariant()
+    def waking_up_does_something(self) -> None:
+        """Else a driver would spin."""
+        wake_at = self.machine.wake_at()
+        if wake_at is None:
+            return
+        machine, now = copy_of(self.machine), max(self.now, wake_at)
+        machine.handle(Tick(), now=now)
+        later = machine.wake_at()
+        assert machine.work is not None or machine.closed or later is None or later > now
+
+    @invariant()
     def it_comes_to_rest_on_what_the_alias_names(self) -> None:
         """From here, if all goes well and time passes, the last target ends up serving."""
         if self.closed or self.given_up or self.named is None:
