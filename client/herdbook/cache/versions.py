@@ -201,6 +201,9 @@ def _lay_out(files: Iterable[File], root: Path) -> None:
     for file in files:
         path = root / file.path
         path.parent.mkdir(parents=True, exist_ok=True)
+        with contextlib.suppress(FileNotFoundError):
+            # A fetch that was cut off at its very end has left it read-only.
+            path.chmod(0o644)
         descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o644)
         try:
             os.ftruncate(descriptor, file.size_bytes)

@@ -160,6 +160,23 @@ def test_an_interrupted_fetch_goes_on_where_it_stopped(cache: Cache, source: Mem
     assert source.manifest_count == 1
 
 
+def test_a_fetch_cut_off_at_its_very_end_is_finished_by_the_next(
+    cache: Cache, source: MemorySource, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def cut_off(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Path, "rename", cut_off)
+        with pytest.raises(KeyboardInterrupt):
+            cache.acquire(source.digest, source)
+    source.downloaded.clear()
+    with cache.acquire(source.digest, source) as version:
+        assert contents(version.path) == source.files
+        assert (version.path / "model.bin").stat().st_mode & 0o777 == 0o444
+    assert not source.downloaded
+
+
 def test_another_version_gives_the_chunks_it_shares(cache: Cache, source: MemorySource) -> None:
     cache.acquire(source.digest, source).release()
     changed = bytearray(source.files["model.bin"])
