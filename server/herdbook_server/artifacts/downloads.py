@@ -43,6 +43,9 @@ READ_AHEAD = 4
 PART_MAX_BYTES = 1024 * 1024
 """Size of a manifest's part on the wire, unless one file alone exceeds it."""
 
+BATCH_BYTES = 512 * 1024
+"""A batch of chunks that has grown to that waits for no more."""
+
 _FILES_AT_FIRST = 16
 _FILES_AT_ONCE_MAX = 1024
 _CHUNKS_AT_ONCE = 4096
@@ -245,6 +248,9 @@ async def _batches(
             batch, batch_bytes = [], 0
         batch.append((digest, data))
         batch_bytes += len(data)
+        if batch_bytes >= BATCH_BYTES:
+            yield batch
+            batch, batch_bytes = [], 0
     if batch:
         yield batch
 

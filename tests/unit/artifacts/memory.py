@@ -7,7 +7,8 @@ from collections.abc import AsyncGenerator, AsyncIterator, Collection, Mapping, 
 from contextlib import asynccontextmanager
 
 from herdbook_server.ports.chunks import ChunkMissing, StoredChunk
-from herdbook_server.ports.values import ChunkRef
+from herdbook_server.ports.references import Reference
+from herdbook_server.ports.values import ChunkRef, File, Resolution
 
 
 class MemoryStore:
@@ -18,11 +19,12 @@ class MemoryStore:
         self.failures: dict[bytes, Exception] = {}
         """What storing a chunk raises."""
         self.gate = asyncio.Event()
-        """Nothing is stored before it is set."""
+        """Nothing is stored or fetched before it is set."""
         self.gate.set()
         self.bytes_in_hand = 0
         self.most_bytes_in_hand = 0
         self.gets = 0
+        self.gets_under_way = 0
 
     async def put(self, digest: bytes, data: bytes | memoryview) -> None:
         self.bytes_in_hand += len(data)
@@ -38,10 +40,14 @@ class MemoryStore:
 
     async def get(self, digest: bytes, size_bytes: int) -> bytes:
         self.gets += 1
-        await asyncio.sleep(0)
-        if digest not in self.chunks:
-            raise ChunkMissing(digest)
-        return self.chunks[digest]
+        self.gets_under_way += 1
+        try:
+            await self.gate.wait()
+            if digest not in self.chunks:
+                raise ChunkMissing(digest)
+            return self.chunks[digest]
+        finally:
+            self.gets_under_way -= 1
 
     async def delete(self, digests: Sequence[bytes]) -> None:
         for digest in digests:
@@ -68,14 +74,37 @@ class MemoryIndex:
         """What garbage collection is deleting."""
         self.refused: list[bytes] = []
         """What could not be reserved, once for each attempt."""
+        self.file_of_all_versions = File("model.bin", ())
 
     @asynccontextmanager
     async def bookkeep(self) -> AsyncIterator[MemoryIndex]:
         yield self
 
+    @asynccontextmanager
+    async def read(self) -> AsyncIterator[MemoryIndex]:
+        yield self
+
     @property
     def chunks(self) -> MemoryIndex:
         return self
+
+    @property
+    def versions(self) -> MemoryIndex:
+        return self
+
+    @property
+    def manifests(self) -> MemoryIndex:
+        return self
+
+    async def resolve(self, reference: Reference) -> Resolution:
+        return Resolution(reference.model, 1, bytes(32), "", 0)
+
+    async def file(self, digest: bytes, path: str) -> File:
+        return self.file_of_all_versions
+
+    async def listed(self, digest: bytes, chunks: Sequence[bytes]) -> Mapping[bytes, int]:
+        listed = {chunk.digest: chunk.size_bytes for chunk in self.file_of_all_versions.chunks}
+        return {chunk: listed[chunk] for chunk in chunks if chunk in listed}
 
     async def missing(
         self, model: str, digests: Sequence[bytes], *, time_us: int
