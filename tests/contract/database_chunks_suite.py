@@ -198,7 +198,8 @@ class ChunkIndexTests:
         collections = [collect(database), collect(neighbour)]
         await asyncio.wait_for(asyncio.gather(*uploads, *collections), 2 * DEADLINE_SECONDS)
         lost = await raw.fetch(
-            "SELECT count(*) FROM manifest_chunks l LEFT JOIN chunks c ON c.digest = l.chunk_digest "
+            "SELECT count(*) FROM manifest_chunks l "
+            "LEFT JOIN chunks c ON c.digest = l.chunk_digest "
             "WHERE c.state IS NULL OR c.state <> 'stored'"
         )
         assert lost == [(0,)]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from herdbook_server.ports.values import (
     Alias,
@@ -20,6 +20,9 @@ from herdbook_server.ports.values import (
     Stage,
     Version,
 )
+
+if TYPE_CHECKING:
+    from herdbook_server.ports.database import Database
 
 
 def digest_of(name: object) -> bytes:
@@ -125,3 +128,14 @@ def report(replica_id: str, reference: str = "team/cow@champion", **changes: Any
         "model": "team/cow",
     }
     return ReplicaReport(**{**values, **changes})
+
+
+async def add_model(database: Database, name: str = "team/cow", *, versions: int = 0) -> None:
+    """Add a model with some versions."""
+    async with database.write() as records:
+        await records.models.insert(model(name))
+        for _ in range(versions):
+            number = await records.models.next_number(name)
+            await records.versions.insert(version(number, name))
+        await records.models.recount(name, change=versions)
+        await records.events.add([event(records.revision)])

@@ -48,6 +48,12 @@ OPERATORS = {
     "has": lambda values, value: value in values,
 }
 
+
+def digest_text(one: Version) -> str | None:
+    """Return the digest as filters spell it."""
+    return one.contents.digest and f"sha256:{one.contents.digest.hex()}"
+
+
 PLAIN = {
     "model": lambda one: one.model,
     "number": lambda one: one.number,
@@ -56,17 +62,12 @@ PLAIN = {
     "stage": lambda one: one.stage.value,
     "author": lambda one: one.about.author,
     "framework": lambda one: one.about.framework,
-    "digest": lambda one: digest_text(one),
+    "digest": digest_text,
     "size_bytes": lambda one: one.contents.size_bytes,
     "created_at": lambda one: one.created_at_us,
     "lineage.run_id": lambda one: (one.about.lineage or {}).get("run_id"),
 }
 NUMERIC = {"number", "size_bytes", "created_at", "metrics"}
-
-
-def digest_text(one: Version) -> str | None:
-    """Return the digest as filters spell it."""
-    return one.contents.digest and f"sha256:{one.contents.digest.hex()}"
 
 
 def value_of(one: Version, field: Field) -> Any:

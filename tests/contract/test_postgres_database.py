@@ -13,17 +13,21 @@ from herdbook_server.errors import DatabaseUnavailable, FieldInvalid
 from herdbook_server.storage.sql.postgres import PostgresDatabase
 from herdbook_server.storage.sql.postgres_connection import SETTINGS
 from tests.contract.database_chunks_suite import ChunkIndexTests, ManifestTests
-from tests.contract.database_rows import event, model, report
+from tests.contract.database_records_suite import RecordTests
+from tests.contract.database_rows import add_model, event, model, report
 from tests.contract.database_search_suite import SearchTests, grow
-from tests.contract.database_suite import DatabaseTests, RecordTests, add_model
+from tests.contract.database_suite import DatabaseTests
 from tests.support.ports import LOOPBACK, free_port
 from tests.support.postgres import PostgresCluster, private_directory
+from tests.support.waiting import eventually
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 
 DEADLINE_SECONDS = 30
-KILL = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE pid <> pg_backend_pid() AND datname = current_database()"
+KILL = """
+    SELECT pg_terminate_backend(pid) FROM pg_stat_activity
+    WHERE pid <> pg_backend_pid() AND datname = current_database()"""
 
 
 class RawPostgres:
@@ -84,7 +88,7 @@ class TestPostgresDatabase(DatabaseTests, RecordTests, ChunkIndexTests, Manifest
     async def test_a_write_whose_connection_is_killed_is_unavailable_and_leaves_no_trace(
         self, database: PostgresDatabase, raw: RawPostgres
     ) -> None:
-        with pytest.raises(DatabaseUnavailable):
+        with pytest.raises(DatabaseUnavailable):  # noqa: PT012 - the block is what raises
             async with database.write() as records:
                 await records.models.insert(model())
                 await raw.fetch(KILL)
@@ -94,9 +98,12 @@ class TestPostgresDatabase(DatabaseTests, RecordTests, ChunkIndexTests, Manifest
         assert await database.revision() == 1
 
     async def test_bookkeeping_does_not_wait_for_a_write(self, database: PostgresDatabase) -> None:
-        async with database.write():
-            async with asyncio.timeout(DEADLINE_SECONDS), database.bookkeep() as records:
-                await records.replicas.put(report("r1"), expires_at_us=1)
+        async with (
+            database.write(),
+            asyncio.timeout(DEADLINE_SECONDS),
+            database.bookkeep() as records,
+        ):
+            await records.replicas.put(report("r1"), expires_at_us=1)
 
     async def test_a_notification_wakes_whoever_waits(
         self, database: PostgresDatabase, neighbour: PostgresDatabase
@@ -105,8 +112,7 @@ class TestPostgresDatabase(DatabaseTests, RecordTests, ChunkIndexTests, Manifest
             await asyncio.Event().wait()
             return 0
 
-        while not database._listener.listening:
-            await asyncio.sleep(0)
+        await eventually(lambda: database._listener.listening, "the listener listens")
         database._changes._read_revision = never  # the poll, which would wake it too
         waiting = asyncio.create_task(database.wait_for_change(0, timeout_seconds=600))
         await asyncio.sleep(0)
@@ -117,13 +123,10 @@ class TestPostgresDatabase(DatabaseTests, RecordTests, ChunkIndexTests, Manifest
         self, database: PostgresDatabase, raw: RawPostgres
     ) -> None:
         for _ in range(2):
-            async with asyncio.timeout(DEADLINE_SECONDS):
-                while not database._listener.listening:
-                    await asyncio.sleep(0.01)
+            await eventually(lambda: database._listener.listening, "the listener listens")
             await raw.fetch(KILL)
-            async with asyncio.timeout(DEADLINE_SECONDS):
-                while database._listener.listening:
-                    await asyncio.sleep(0.01)
+            await eventually(lambda: not database._listener.listening, "it notices the break")
+        await eventually(lambda: database._listener.listening, "it listens once more")
 
     async def test_nul_in_a_text_is_refused(self, database: PostgresDatabase) -> None:
         with pytest.raises(FieldInvalid):

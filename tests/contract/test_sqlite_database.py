@@ -10,8 +10,10 @@ import pytest
 from herdbook_server.errors import DatabaseUnavailable
 from herdbook_server.storage.sql.sqlite import SqliteDatabase, bind
 from tests.contract.database_chunks_suite import ChunkIndexTests, ManifestTests
+from tests.contract.database_records_suite import RecordTests
+from tests.contract.database_rows import add_model
 from tests.contract.database_search_suite import SearchTests, grow
-from tests.contract.database_suite import DatabaseTests, RecordTests, add_model
+from tests.contract.database_suite import DatabaseTests
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence

@@ -43,7 +43,7 @@ TAKE_REVISION: Final = "UPDATE registry SET revision = revision + 1 WHERE id = 1
 
 REVISION: Final = "SELECT revision FROM registry WHERE id = 1"
 
-NAMES: Final = tuple(str(number) for number in range(1, 1025))
+NAMES: Final = tuple(str(number) for number in range(1, 65))
 
 
 def bind(values: Sequence[Value]) -> dict[str, Value]:
@@ -51,7 +51,9 @@ def bind(values: Sequence[Value]) -> dict[str, Value]:
 
     A sequence would bind in the order in which they first appear in the text.
     """
-    return dict(zip(NAMES, values, strict=False))
+    if len(values) <= len(NAMES):
+        return dict(zip(NAMES, values, strict=False))
+    return {str(place): value for place, value in enumerate(values, 1)}
 
 
 class SqliteConnection:
