@@ -5,7 +5,16 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Protocol
 
-from tests.bench import importing, registering, resolve, starting, transfers, watching, wheel
+from tests.bench import (
+    importing,
+    registering,
+    resolve,
+    searching,
+    starting,
+    transfers,
+    watching,
+    wheel,
+)
 from tests.bench.measuring import Row
 from tests.bench.options import Options
 
@@ -26,6 +35,7 @@ BENCHMARKS: Mapping[str, Benchmark] = {
     "transfer": transfers,
     "watch": watching,
     "register": registering,
+    "search": searching,
     "start": starting,
     "import": importing,
     "wheel": wheel,
