@@ -91,7 +91,11 @@ class Versions(Protocol):
         ...
 
     async def search(self, query: Query) -> Found[Version]:
-        """Versions that match, at the cost of an index look-up for the usual filters."""
+        """Versions that match, at the cost of an index look-up for the usual filters.
+
+        Without the packages of their environments. A page may end before `limit` where it would
+        take several megabytes; then `next` says where to go on.
+        """
         ...
 
 
@@ -211,6 +215,10 @@ class Chunks(Protocol):
     A chunk goes through `writing` → `stored` → `deleting` → gone. Reserving before bytes are
     written, and refusing to reserve what is being deleted, keeps garbage collection and uploads
     apart without a lock held across I/O.
+
+    A touch need not be recorded if another one was within the hour before, so a chunk may look as
+    if it was last touched up to an hour earlier than it was. What a manifest lists is safe whatever
+    the times: `condemn` and `absent` with what follows it in its transaction exclude each other.
     """
 
     async def missing(
@@ -246,7 +254,9 @@ class Chunks(Protocol):
     async def garbage(self, before_us: int, *, limit: int) -> Sequence[ChunkRef]:
         """Chunks that no manifest lists and that were last touched before a time.
 
-        Also those left `deleting`.
+        Also those left `deleting` by a `condemn` whose time was ten minutes earlier or more: what
+        was condemned more recently belongs to a collection that is perhaps at work. Each call
+        reads the whole index, so ask for many at a time.
         """
         ...
 
