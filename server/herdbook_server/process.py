@@ -18,6 +18,8 @@ logger = logging.getLogger(__name__)
 
 Result = TypeVar("Result")
 
+_STOPPING = (signal.SIGTERM, signal.SIGINT)
+
 
 def serve(settings: Settings) -> None:
     """Run a server until SIGTERM or SIGINT. Raises StartFailed."""
@@ -32,12 +34,19 @@ def migrate(settings: Settings) -> None:
 
 async def _serve(settings: Settings) -> None:
     stopping = asyncio.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        _on_signal(number, stopping.set)
+    for number in _STOPPING:
+        _on_signal(number, lambda: _stop(stopping))
     async with app.running(settings) as server:
         if hasattr(signal, "SIGHUP"):
             _on_signal(signal.SIGHUP, lambda: _reload_tokens(settings, server))
         await stopping.wait()
+
+
+def _stop(stopping: asyncio.Event) -> None:
+    """Begin to stop; the next signal of the kind ends the process at once."""
+    stopping.set()
+    for number in _STOPPING:
+        signal.signal(number, signal.SIG_DFL)
 
 
 def _reload_tokens(settings: Settings, server: app.RunningServer) -> None:

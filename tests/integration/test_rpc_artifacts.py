@@ -50,12 +50,12 @@ def test_a_second_upload_of_the_same_bytes_is_not_needed(stubs: Stubs, model: st
 
 
 def test_many_small_chunks_share_messages_both_ways(stubs: Stubs, model: str) -> None:
-    chunks = [random_bytes(1000, seed=number) for number in range(3000)]
+    chunks = [random_bytes(1000, seed=number) for number in range(600)]
     messages = [
-        artifact_pb2.UploadChunksRequest(model=model, chunks=map(chunk, chunks[:2000])),
-        artifact_pb2.UploadChunksRequest(chunks=map(chunk, chunks[2000:])),
+        artifact_pb2.UploadChunksRequest(model=model, chunks=map(chunk, chunks[:400])),
+        artifact_pb2.UploadChunksRequest(chunks=map(chunk, chunks[400:])),
     ]
-    assert stubs.artifacts.UploadChunks(iter(messages)).chunk_count == 3000
+    assert stubs.artifacts.UploadChunks(iter(messages)).chunk_count == 600
     stubs.register(model, [file("small", chunks)])
     asked = [sha256(data) for data in reversed(chunks)]
     request = artifact_pb2.DownloadChunksRequest(model=model, version=1, sha256=asked)

@@ -22,6 +22,7 @@ from tests.support.stubs import Stubs, details, refusal, unique
 PROCESSES = 8
 VERSIONS_EACH = 50
 RIVALS = 32
+MOVES = 30
 SERVERS = {"sqlite+local": 1, "postgres+s3": 2}
 
 
@@ -92,6 +93,39 @@ def test_retries_of_one_request_make_one_version(addresses: list[str]) -> None:
     assert {version.number for version in made} == {1}
     for client in clients:
         client.channel.close()
+
+
+def test_watchers_of_every_server_end_at_the_latest_state(addresses: list[str]) -> None:
+    model = unique("watched")
+    clients = [Stubs(address) for address in addresses]
+    for _ in range(MOVES):
+        clients[0].refer(model)
+    request = alias_pb2.WatchAliasesRequest(references=[f"{model}@champion"])
+    watches = [client.aliases.WatchAliases(request) for client in clients]
+    for watch in watches:
+        assert next(watch).state.missing_reason == "ALIAS_NOT_FOUND"
+    for version in range(1, MOVES + 1):
+        clients[version % len(clients)].aliases.SetAlias(
+            alias_pb2.SetAliasRequest(model=model, alias="champion", version=version)
+        )
+    for watch in watches:
+        seen = list(_until(watch, version=MOVES))
+        assert seen == sorted(seen)
+        assert len(seen) == len(set(seen))
+    for client in clients:
+        client.channel.close()
+
+
+def _until(
+    watch: Iterator[alias_pb2.WatchAliasesResponse], *, version: int
+) -> Iterator[tuple[int, int]]:
+    """Revisions and versions that a watch tells of, until it has told of that version."""
+    for update in watch:
+        state = update.state
+        if update.HasField("state"):
+            yield state.revision, state.resolution.version
+        if state.resolution.version == version:
+            return
 
 
 def _moves(stubs: Stubs, model: str) -> list[tuple[int, int]]:

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import json
+import signal
 import subprocess
 import sys
+import threading
+from collections.abc import Iterator
 from pathlib import Path
 
 import grpc
@@ -13,12 +16,13 @@ import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 
-from herdbook.v1 import alias_pb2, alias_pb2_grpc, server_pb2, server_pb2_grpc
+from herdbook.v1 import alias_pb2, alias_pb2_grpc, artifact_pb2, server_pb2, server_pb2_grpc
 from herdbook_server.app import RunningServer, StartFailed, running
 from herdbook_server.settings import read_settings
 from tests.support.ports import LOOPBACK
 from tests.support.server import Engines, ServerProcess
 from tests.support.stubs import Stubs, refusal
+from tests.support.waiting import wait_until
 
 SERVING = health_pb2.HealthCheckResponse.SERVING
 NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
@@ -102,6 +106,29 @@ def test_a_server_asked_to_end_ends_watches_and_itself(own_server: ServerProcess
         "draining",
         "stopped",
     ]
+
+
+def test_a_server_asked_twice_to_end_waits_for_nobody(
+    embedded_engines: Engines, tmp_path: Path
+) -> None:
+    never = threading.Event()
+
+    def stalled() -> Iterator[artifact_pb2.UploadChunksRequest]:
+        yield artifact_pb2.UploadChunksRequest(model="m")
+        never.wait()
+
+    with (
+        ServerProcess(embedded_engines, tmp_path, drain_seconds="100") as server,
+        Stubs(server.address) as stubs,
+    ):
+        upload = stubs.artifacts.UploadChunks.future(stalled())
+        stubs.refer("m")
+        server.process.terminate()
+        wait_until(lambda: "draining" in server.read_log(), "the server drains")
+        server.process.terminate()
+        assert server.process.wait(30) == -signal.SIGTERM
+        never.set()
+        assert upload.exception(30).code() is grpc.StatusCode.UNAVAILABLE
 
 
 def test_a_second_server_is_kept_off_the_data_of_the_first(
