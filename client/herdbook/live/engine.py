@@ -78,8 +78,7 @@ class LiveEngine(Generic[ModelT]):
         self._loaded: HeldModel[ModelT] | None = None
         self._worker = threading.Thread(target=self._work, name="herdbook-live", daemon=True)
         self._follower = Follower(settings, registry, feed=self._feed, reporter=self._reporter)
-        good = cache.last_known_good(registry.server, settings.reference)
-        self._machine = LiveMachine(settings.policy, now=time.monotonic(), good=good)
+        self._machine = LiveMachine(settings.policy, now=time.monotonic())
         self._told: object = None
 
     def begin(self) -> None:
@@ -87,8 +86,6 @@ class LiveEngine(Generic[ModelT]):
         forks.watch(self)
         self._reporter.start()
         self._worker.start()
-        self._follower.start()
-        self._feed(messages.Tick())
 
     def status(self) -> LiveStatus:
         """Describes what goes on now."""
@@ -175,7 +172,12 @@ class LiveEngine(Generic[ModelT]):
                 self._give_up(error)
 
     def _work(self) -> None:
-        """Does one slow thing after the other."""
+        """Does one slow thing after the other, beginning with a look into the cache."""
+        self._machine.good = self._cache.last_known_good(
+            self._registry.server, self._settings.reference
+        )
+        self._follower.start()
+        self._feed(messages.Tick())
         while True:
             with self._lock:
                 wake_at = self._machine.wake_at()
