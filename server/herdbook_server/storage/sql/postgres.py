@@ -20,7 +20,10 @@ from herdbook_server.storage.sql.postgres_connection import (
     ACQUIRE_SECONDS,
     PooledReads,
     PostgresConnection,
+    acquire,
+    attempts,
     give_back,
+    give_up_if_broken,
     no_reset,
     prepare,
 )
@@ -149,19 +152,18 @@ class PostgresDatabase:
             await finish(self._end(acquired))
 
     async def _begin(self) -> asyncpg.pool.PoolConnectionProxy[asyncpg.Record]:
-        """Return a connection in a transaction; one that turns out to be gone is replaced once."""
-        for retry in (True, False):
-            try:
-                connection = await self._pool.acquire(timeout=ACQUIRE_SECONDS)
-            except DRIVER_ERRORS as error:
-                raise translate(error) from error
+        """Return a connection in a transaction; those that turn out to be gone are replaced."""
+        for left in reversed(range(attempts(self._pool))):
+            connection = await acquire(self._pool)
             try:
                 await connection.execute("BEGIN")
             except BaseException as error:
+                if isinstance(error, DRIVER_ERRORS):
+                    give_up_if_broken(connection, error)
                 await finish(self._end(connection))
                 if not isinstance(error, DRIVER_ERRORS):
                     raise
-                if not (retry and is_gone(error)):
+                if not (left and is_gone(error)):
                     raise translate(error) from error
             else:
                 return connection

@@ -122,26 +122,20 @@ class PostgresConnection:
             if self._connection.is_in_transaction():
                 await self._connection.execute("ROLLBACK", timeout=ROLLBACK_SECONDS)
         except DRIVER_ERRORS:
-            self._give_up()
+            give_up(self._connection)
 
     async def _run(self, work: Awaitable[Any]) -> Any:
         try:
             return await work
         except DRIVER_ERRORS as error:
-            if isinstance(error, TimeoutError):
-                self._give_up()
+            give_up_if_broken(self._connection, error)
             raise translate(error) from error
-
-    def _give_up(self) -> None:
-        """Close the connection at once; the pool makes another."""
-        with suppress(*DRIVER_ERRORS):
-            self._connection.terminate()
 
 
 class PooledReads(ReadOnly):
     """Runs each statement on a connection of its own from the pool; implements `Connection`.
 
-    A connection that turns out to be gone is replaced, once.
+    Connections that turn out to be gone are replaced.
     """
 
     def __init__(self, pool: Pool) -> None:
@@ -159,15 +153,43 @@ class PooledReads(ReadOnly):
 
 
 async def retried(pool: Pool, work: Callable[[Driver], Awaitable[Any]]) -> Any:
-    """Run a read on a connection of the pool, and again on another one if that is gone."""
-    for retry in (True, False):
+    """Run a read on a connection of the pool, and on another one for each that is gone."""
+    for left in reversed(range(attempts(pool))):
+        connection = await acquire(pool)
         try:
-            async with pool.acquire(timeout=ACQUIRE_SECONDS) as connection:
-                return await work(connection)
+            return await work(connection)
         except DRIVER_ERRORS as error:
-            if not (retry and is_gone(error)):
+            give_up_if_broken(connection, error)
+            if not (left and is_gone(error)):
                 raise translate(error) from error
+        finally:
+            await give_back(pool, connection)
     raise DatabaseUnavailable("The database does not answer.")
+
+
+def attempts(pool: Pool) -> int:
+    """Return how many connections to try: all of the pool's may be gone, and then a new one."""
+    return pool.get_max_size() + 1
+
+
+async def acquire(pool: Pool) -> PoolConnectionProxy[asyncpg.Record]:
+    """Return a connection of the pool."""
+    try:
+        return await pool.acquire(timeout=ACQUIRE_SECONDS)
+    except DRIVER_ERRORS as error:
+        raise translate(error) from error
+
+
+def give_up_if_broken(connection: Driver, error: Exception) -> None:
+    """Close a connection that is gone, or whose answer is still to come, so that none reuses it."""
+    if isinstance(error, TimeoutError) or is_gone(error):
+        give_up(connection)
+
+
+def give_up(connection: Driver) -> None:
+    """Close a connection at once; the pool makes another."""
+    with suppress(*DRIVER_ERRORS):
+        connection.terminate()
 
 
 async def give_back(pool: Pool, connection: PoolConnectionProxy[asyncpg.Record]) -> None:
