@@ -78,31 +78,30 @@ class PostgresConnection:
 
     async def fetch(self, sql: str, *values: Value) -> Sequence[Row]:
         """See `Connection`."""
-        rows: Sequence[Row] = await self._run(self._connection.fetch(sql, *values))
+        rows: Sequence[Row] = await self._run(lambda one: one.fetch(sql, *values))
         return rows
 
     async def fetch_one(self, sql: str, *values: Value) -> Row | None:
         """See `Connection`."""
-        row: Row | None = await self._run(self._connection.fetchrow(sql, *values))
+        row: Row | None = await self._run(lambda one: one.fetchrow(sql, *values))
         return row
 
     async def execute(self, sql: str, *values: Value) -> int:
         """See `Connection`."""
-        status = await self._run(self._connection.execute(sql, *values))
+        status = await self._run(lambda one: one.execute(sql, *values))
         count = status.rpartition(" ")[2]
         return int(count) if count.isdigit() else 0
 
     async def execute_many(self, sql: str, rows: Iterable[Sequence[Value]]) -> None:
         """See `Connection`."""
-        await self._run(self._connection.executemany(sql, rows))
+        await self._run(lambda one: one.executemany(sql, rows))
 
     async def insert_many(
         self, table: str, columns: Sequence[str], rows: Iterable[Sequence[Value]]
     ) -> None:
         """See `Connection`."""
-        await self._run(
-            self._connection.copy_records_to_table(table, records=rows, columns=list(columns))
-        )
+        names = list(columns)
+        await self._run(lambda one: one.copy_records_to_table(table, records=rows, columns=names))
 
     async def share(self, gate: int) -> None:
         """See `Connection`."""
@@ -124,9 +123,9 @@ class PostgresConnection:
         except DRIVER_ERRORS:
             give_up(self._connection)
 
-    async def _run(self, work: Awaitable[Any]) -> Any:
+    async def _run(self, work: Callable[[Driver], Awaitable[Any]]) -> Any:
         try:
-            return await work
+            return await work(self._connection)
         except DRIVER_ERRORS as error:
             give_up_if_broken(self._connection, error)
             raise translate(error) from error
