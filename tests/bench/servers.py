@@ -81,8 +81,13 @@ def started(
     """Run a server that writes its address to `ready_file` once it answers."""
     log = ready_file.with_suffix(".log")
     environment = {**os.environ, **(env or {})}
-    with running(command, ready=ready_file.exists, log=log, env=environment) as process:
+    with running(command, ready=lambda: has_text(ready_file), log=log, env=environment) as process:
         yield Server(ready_file.read_text().strip(), process.pid)
+
+
+def has_text(path: Path) -> bool:
+    """Tell whether a file is there and has been written."""
+    return path.exists() and bool(path.read_text())
 
 
 def new_path(home: Path, kind: str) -> Path:

@@ -13,7 +13,7 @@ from herdbook.v1.server_pb2 import GetServerInfoRequest
 from herdbook.v1.server_pb2_grpc import ServerServiceStub
 from tests.bench.measuring import Row, take_turns
 from tests.bench.options import Options
-from tests.bench.servers import new_directory, new_path, serve_arguments
+from tests.bench.servers import has_text, new_directory, new_path, serve_arguments
 from tests.support.processes import running
 
 TITLE = "from the start of the process to the first answer, against `import grpc.aio`"
@@ -45,7 +45,7 @@ def start(home: Path) -> float:
     ready_file = new_path(home, "ready")
     command = [sys.executable, "-m", "herdbook_server", *serve_arguments(home, ready_file)]
     began = time.perf_counter()
-    with running(command, ready=ready_file.exists, log=ready_file.with_suffix(".log")):
+    with running(command, ready=lambda: has_text(ready_file), log=ready_file.with_suffix(".log")):
         with grpc.insecure_channel(ready_file.read_text().strip()) as channel:
             answer = ServerServiceStub(channel).GetServerInfo(GetServerInfoRequest())
         seconds = time.perf_counter() - began

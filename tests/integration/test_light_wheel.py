@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from tests.support.light_install import LightInstall
-from tests.support.ports import LOOPBACK
-from tests.support.processes import running
+from tests.support.server import Engines, ServerProcess
 
 LIGHT = {
     "googleapis-common-protos",
@@ -45,13 +43,9 @@ def light_install(tmp_path_factory: pytest.TempPathFactory) -> LightInstall:
 
 @pytest.fixture
 def server(tmp_path: Path) -> Iterator[str]:
-    ready_file = tmp_path / "ready"
-    command = [
-        *(sys.executable, "-m", "herdbook_server", "serve"),
-        *("--listen", f"{LOOPBACK}:0", "--data", tmp_path / "data", "--ready-file", ready_file),
-    ]
-    with running(command, ready=ready_file.exists, log=tmp_path / "server.log"):
-        yield ready_file.read_text().strip()
+    engines = Engines("sqlite+local", {"data": str(tmp_path / "data")}, {})
+    with ServerProcess(engines, tmp_path) as process:
+        yield process.address
 
 
 def test_nothing_but_grpc_and_protobuf_comes_along(light_install: LightInstall) -> None:
