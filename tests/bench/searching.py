@@ -134,6 +134,9 @@ async def fill(database: Any, count: int) -> None:
             await insert(f"version_{table}", ("version_id", "key", "head", "rest"), rows)
         await connection.execute("UPDATE registry SET last_version_id = $1", count)
         await connection.execute("COMMIT")
+        if database.engine == "postgresql":
+            # Which it does by itself within minutes of that many changes.
+            await connection.execute("ANALYZE")
 
 
 def some_versions(count: int) -> Iterator[Version]:
