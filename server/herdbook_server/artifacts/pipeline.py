@@ -35,7 +35,7 @@ GROUP_MAX_CHUNKS = 256
 GROUPS_IN_FLIGHT = 2
 """Groups of one stream that are hashed and stored while the next one comes in."""
 
-GROUPS_IN_FLIGHT_IN_ALL = 16
+GROUPS_IN_FLIGHT_IN_ALL = 8
 """Groups of all streams."""
 
 PUTS_AT_ONCE = 32

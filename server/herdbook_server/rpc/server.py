@@ -40,6 +40,9 @@ from herdbook_server.rpc.services.versions import VersionServicer
 MIN_PING_INTERVAL_MS = 10_000
 """Clients may ask that often whether the connection lives."""
 
+WINDOW_BYTES = 4 * 1024 * 1024
+"""What a stream may be sent before the server has taken it."""
+
 _FILES: tuple[FileDescriptor, ...] = (
     alias_pb2.DESCRIPTOR,
     artifact_pb2.DESCRIPTOR,
@@ -146,6 +149,10 @@ def _options(transport: Transport) -> list[tuple[str, int]]:
     options = [
         ("grpc.max_receive_message_length", transport.max_message_bytes),
         ("grpc.max_send_message_length", -1),
+        # Probing lets the window grow with the bandwidth, and with it what a stream that waits for
+        # the chunk store keeps in memory: eight uploads took 600 MB.
+        ("grpc.http2.bdp_probe", 0),
+        ("grpc.http2.lookahead_bytes", WINDOW_BYTES),
         # Two servers at one port would share its connections by accident.
         ("grpc.so_reuseport", 0),
         ("grpc.keepalive_permit_without_calls", 1),
