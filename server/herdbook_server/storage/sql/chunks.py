@@ -51,6 +51,8 @@ COMMIT = """
     WHERE digest = $1
         AND (state = 'writing' OR (state = 'stored' AND touched_at_us < $3))"""
 
+LOSE = "UPDATE chunks SET state = 'writing' WHERE digest = $1 AND state = 'stored'"
+
 MAKE_KNOWN = """
     INSERT INTO model_chunks (model, digest)
     SELECT $1, digest FROM chunks WHERE digest = $2 AND state = 'stored'
@@ -120,6 +122,11 @@ class ChunkRows:
             COMMIT, [(digest, time_us, stale_us) for digest in ordered]
         )
         await self._connection.execute_many(MAKE_KNOWN, [(model, digest) for digest in ordered])
+
+    async def lose(self, digests: Sequence[bytes]) -> None:
+        """See `ports.records.Chunks`."""
+        rows = [(digest,) for digest in sorted(set(digests))]
+        await self._connection.execute_many(LOSE, rows)
 
     async def absent(
         self, model: str, chunks: Sequence[ChunkRef], *, time_us: int

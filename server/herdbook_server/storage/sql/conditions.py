@@ -121,6 +121,17 @@ class Conditions:
         return compare(self.parameters, f"x.{place.value}", "text", condition)
 
 
+def is_keyed(source: Source, condition: Condition) -> bool:
+    """Tell whether a condition is about fields with keys alone, and so about no row of `v`."""
+    match condition:
+        case Not(inner):
+            return is_keyed(source, inner)
+        case All(parts) | AnyOf(parts):
+            return all(is_keyed(source, part) for part in parts)
+        case _:
+            return isinstance(source.fields[condition.field.name], Keyed)
+
+
 def balanced(texts: Sequence[str], word: str) -> str:
     """Join texts in a balanced tree, as engines bound the depth of an expression."""
     if len(texts) <= 64:  # noqa: PLR2004 - a chain that no engine minds

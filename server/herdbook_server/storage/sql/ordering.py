@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from herdbook_server.errors import PageTokenInvalid
@@ -65,14 +65,25 @@ def terms_of(source: Source, key: SortKey, *, present: bool) -> Iterator[Term]:
     """Yield the terms of one sort key."""
     place = source.fields[key.field.name]
     if isinstance(place, Column):
-        nullable = place.nullable and not present
-        yield Term(key.field, place.name, key.descending, nullable, indexed=place.indexed)
+        yield Term(
+            field=key.field,
+            column=place.name,
+            descending=key.descending,
+            nullable=place.nullable and not present,
+            indexed=place.indexed,
+        )
     elif isinstance(place, Keyed):
-        first = "value" if place.kind == "real" else "head"
-        nullable = not present
-        yield Term(key.field, first, key.descending, nullable, keyed=place, indexed=True)
+        value = Term(
+            field=key.field,
+            column="value" if place.kind == "real" else "head",
+            descending=key.descending,
+            nullable=not present,
+            keyed=place,
+            indexed=True,
+        )
+        yield value
         if place.kind == "text":
-            yield Term(key.field, "rest", key.descending, nullable=False, keyed=place)
+            yield replace(value, column="rest", nullable=False, indexed=False)
 
 
 def to_values(terms: Sequence[Term], order: Sequence[SortKey], position: Position) -> Position:

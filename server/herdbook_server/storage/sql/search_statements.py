@@ -1,7 +1,9 @@
 """The statements that carry out the plans of searches.
 
-`CROSS JOIN` and `MATERIALIZED` keep SQLite, which knows little of how values are spread, to the
-plan; PostgreSQL finds it by itself.
+Engines choose plans by what they know of how values are spread, which is little on SQLite, and on
+PostgreSQL nothing before it has statistics. These statements leave them no choice: what drives the
+search is materialised or walked along, rows are looked up by outer joins, which only go that way,
+and conditions on them are wrapped, so that the joins stay outer ones and no other index is tried.
 """
 
 from __future__ import annotations
@@ -10,7 +12,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from herdbook_server.ports.queries import Condition
-from herdbook_server.storage.sql.conditions import FALSE, TRUE, Conditions, Parameters
+from herdbook_server.storage.sql.conditions import (
+    FALSE,
+    TRUE,
+    Conditions,
+    Parameters,
+    is_keyed,
+)
 from herdbook_server.storage.sql.connection import Value
 from herdbook_server.storage.sql.drivers import Driver
 from herdbook_server.storage.sql.fields import Column, Keyed, Source
@@ -93,25 +101,30 @@ class Writer:
         for term in self.terms:
             row = self.row_of(term)
             if term.keyed and row.startswith("k") and row not in joins:
-                owned = f"{row}.{term.keyed.owner} = v.{self.source.key[0]}"
+                owned = f"{row}.{term.keyed.owner} = {self.key}"
                 key = f"{row}.key = {self.bind(term.field.key)}"
                 joins[row] = f" LEFT JOIN {term.keyed.table} {row} ON {owned} AND {key}"
         return "".join(joins.values())
 
-    def others(self, show_deleted: bool) -> list[str]:  # noqa: FBT001 - passed through
-        """Return the conditions that the plan's drivers do not settle."""
+    def others(self, show_deleted: bool) -> tuple[list[str], list[str]]:  # noqa: FBT001 - passed on
+        """Return the conditions that no driver settles: on the row's key, and on the row."""
         settled = {id(leaf) for driver in self.drivers for leaf in driver.replaces}
-        others = [] if show_deleted else [self.source.alive]
-        rest = (part for part in self.conjuncts if id(part) not in settled)
-        return others + [self.conditions.write(part) for part in rest]
+        by_key: list[str] = []
+        by_row = [] if show_deleted else [self.source.alive]
+        for part in self.conjuncts:
+            if id(part) not in settled:
+                place = by_key if is_keyed(self.source, part) else by_row
+                place.append(self.conditions.write(part))
+        return by_key, by_row
 
     def bound(self, bound: Bound) -> str:
         """Return what a segment says of a term."""
         term = self.terms[bound.term]
+        name = self.name(term)
         if bound.kind in BOUNDS:
-            return f"{self.name(term)} {BOUNDS[bound.kind]}"
+            return f"{name} {BOUNDS[bound.kind]}"
         operator = "=" if bound.kind == "equal" else "<" if term.descending else ">"
-        return f"{self.name(term)} {operator} {self.bind(bound.value)}"
+        return f"{name} {operator} {self.bind(bound.value)}"
 
     def order(self, terms: Sequence[Term]) -> str:
         """Return the order by some terms; rows without one come last."""
@@ -123,6 +136,11 @@ class Writer:
         return f" ORDER BY {', '.join(keys)}"
 
 
+def looked_up(conditions: Sequence[str]) -> list[str]:
+    """Return conditions on rows that are looked up by their key, as one that drives nothing."""
+    return [f"COALESCE({' AND '.join(conditions)}, {FALSE})"] if conditions else []
+
+
 class Sorter(Writer):
     """Takes the rows that one driver yields, and sorts them."""
 
@@ -131,27 +149,27 @@ class Sorter(Writer):
         """See `Writer`."""
         return f"d.{self.source.key[0]}" if self.drivers else super().key
 
-    def write(self, show_deleted: bool) -> str:  # noqa: FBT001 - passed through
+    def write(self, show_deleted: bool) -> str:  # noqa: FBT001 - passed on
         """Return the statement without its limit."""
-        start, wheres = self.driver()
+        start = self.driver()
         joins = self.joins()
-        wheres += self.others(show_deleted)
+        by_key, by_row = self.others(show_deleted)
         if self.parts:
-            wheres.append(f"({' OR '.join(self.segment(part) for part in self.parts)})")
-        where = " AND ".join(wheres) or TRUE
+            by_row.append(f"({' OR '.join(self.segment(part) for part in self.parts)})")
+        where = " AND ".join([*by_key, *looked_up(by_row)]) or TRUE
         return f"{start}{joins} WHERE {where}{self.order(self.terms)}"
 
-    def driver(self) -> tuple[str, list[str]]:
-        """Return how the statement begins, and how the driver's rows are joined."""
+    def driver(self) -> str:
+        """Return how the statement begins, with the driver's rows."""
         table = f"{self.source.table} v"
         if not self.drivers:
-            return f"SELECT {self.columns()} FROM {table}", []
-        selects = self.drivers[0].selects(self.source, self.parameters)
-        rows = " UNION ".join(selects)
-        joined = [f"v.{column} = d.{column}" for column in self.source.key]
+            return f"SELECT {self.columns()} FROM {table}"
+        rows = " UNION ".join(self.drivers[0].selects(self.source, self.parameters))
+        joined = " AND ".join(f"v.{column} = d.{column}" for column in self.source.key)
         return (
-            f"WITH d AS MATERIALIZED ({rows}) SELECT {self.columns()} FROM d CROSS JOIN {table}"
-        ), joined
+            f"WITH d AS MATERIALIZED ({rows}) "
+            f"SELECT {self.columns()} FROM d LEFT JOIN {table} ON {joined}"
+        )
 
     def segment(self, part: Segment) -> str:
         """Return the condition of being in a segment."""
@@ -183,22 +201,36 @@ class Walker(Writer):
             return "s"
         return super().row_of(term)
 
-    def write(self, show_deleted: bool) -> str:  # noqa: FBT001 - passed through
+    def write(self, show_deleted: bool) -> str:  # noqa: FBT001 - passed on
         """Return the statement without its limit."""
-        table, wheres = self.walked()
         joins = self.joins()
+        wheres = self.walked()
         wheres += [text for driver in self.drivers for text in self.narrow(driver)]
-        wheres += [self.bound(bound) for bound in self.part if not self.is_implied(bound)]
-        wheres += self.others(show_deleted)
-        start = f"SELECT {self.columns()} FROM {table} s CROSS JOIN {self.source.table} v"
-        return f"{start}{joins} WHERE {' AND '.join(wheres)}{self.order(self.varying())}"
+        by_key, by_row = self.others(show_deleted)
+        for bound in self.part:
+            if not self.is_implied(bound):
+                walked = self.row_of(self.terms[bound.term]) == "s"
+                (wheres if walked else by_row).append(self.bound(bound))
+        where = " AND ".join([*wheres, *by_key, *looked_up(by_row)]) or TRUE
+        return f"{self.start()}{joins} WHERE {where}{self.order(self.varying())}"
 
-    def walked(self) -> tuple[str, list[str]]:
-        """Return the table to walk along, and how it is joined."""
-        if self.lead.keyed is None:
-            return self.source.table, [f"v.{column} = s.{column}" for column in self.source.key]
-        key = f"s.key = {self.bind(self.lead.field.key)}"
-        return self.lead.keyed.table, [f"v.{self.source.key[0]} = s.{self.lead.keyed.owner}", key]
+    def start(self) -> str:
+        """Return how the statement begins, with the rows that are walked along."""
+        keyed = self.lead.keyed
+        if keyed is None:
+            joined = " AND ".join(f"v.{column} = s.{column}" for column in self.source.key)
+        else:
+            joined = f"v.{self.source.key[0]} = s.{keyed.owner}"
+        walked = keyed.table if keyed else self.source.table
+        return (
+            f"SELECT {self.columns()} FROM {walked} s LEFT JOIN {self.source.table} v ON {joined}"
+        )
+
+    def walked(self) -> list[str]:
+        """Return the condition of lying along the walk, if no driver says more."""
+        if self.lead.keyed is None or any(one.field == self.lead.field for one in self.drivers):
+            return []
+        return [f"s.key = {self.bind(self.lead.field.key)}"]
 
     def narrow(self, driver: Driver) -> list[str]:
         """Return the conditions that narrow the walk."""
