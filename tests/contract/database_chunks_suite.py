@@ -61,6 +61,21 @@ class ChunkIndexTests:
             assert await records.chunks.reserve([chunk(1)], time_us=0) == {digest_of(1): True}
             assert await records.chunks.absent("a", [chunk(1)], time_us=0) == []
 
+    async def test_a_lost_chunk_is_missing_until_it_is_stored_again(
+        self, database: Database, raw: RawDatabase
+    ) -> None:
+        await store(database, "a", 1, 2)
+        async with database.bookkeep() as records:
+            await records.chunks.lose([digest_of(1)])
+        assert await states(raw) == {digest_of(1): "writing", digest_of(2): "stored"}
+        async with database.bookkeep() as records:
+            asked = [digest_of(1), digest_of(2)]
+            assert await records.chunks.missing("a", asked, time_us=1) == [digest_of(1)]
+            assert await records.chunks.absent("a", [chunk(1)], time_us=1) == [digest_of(1)]
+        await store(database, "a", 1)
+        async with database.bookkeep() as records:
+            assert await records.chunks.absent("a", [chunk(1)], time_us=1) == []
+
     async def test_a_chunk_of_another_size_is_absent(self, database: Database) -> None:
         await store(database, "a", 1, 2)
         async with database.bookkeep() as records:

@@ -82,7 +82,9 @@ def test_without_its_chunk_store_a_server_still_resolves(
         assert stubs.read(MODEL) == b"moo"
 
 
-def test_a_lost_chunk_is_named(embedded_engines: Engines, tmp_path: Path) -> None:
+def test_a_lost_chunk_is_named_and_pushing_it_again_heals_it(
+    embedded_engines: Engines, tmp_path: Path
+) -> None:
     chunks = Path(embedded_engines.settings["data"]) / "artifacts" / "chunks"
     with ServerProcess(embedded_engines, tmp_path) as server, Stubs(server.address) as stubs:
         stubs.push(MODEL, b"moo")
@@ -95,3 +97,6 @@ def test_a_lost_chunk_is_named(embedded_engines: Engines, tmp_path: Path) -> Non
                 stubs.read(MODEL)
             assert refusal(caught.value) == (grpc.StatusCode.DATA_LOSS, "CHUNK_LOST")
             assert stored.name in caught.value.details()
+            assert len(stubs.missing(MODEL, [b"moo"])) == 1
+            stubs.upload(MODEL, [b"moo"])
+            assert stubs.read(MODEL) == b"moo"

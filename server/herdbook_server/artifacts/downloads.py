@@ -14,12 +14,13 @@ from collections.abc import (
     Mapping,
     Sequence,
 )
-from contextlib import aclosing
+from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass
 
 from herdbook_server.artifacts.limits import CHUNK_MAX_BYTES, check_digests
 from herdbook_server.artifacts.store_errors import lost, translated
 from herdbook_server.errors import (
+    ChunkLost,
     ChunkNotFound,
     FieldInvalid,
     FileNotFound,
@@ -183,14 +184,26 @@ class Downloads:
                 start += len(data)
 
     async def _fetch(self, ref: ChunkRef) -> bytes:
-        with translated():
-            return await self._chunks.get(ref.digest, ref.size_bytes)
+        async with self._noticing_loss(ref):
+            with translated():
+                return await self._chunks.get(ref.digest, ref.size_bytes)
 
     async def _fetch_verified(self, ref: ChunkRef) -> bytes:
         data = await self._fetch(ref)
-        if await asyncio.to_thread(_sha256, data) != ref.digest:
-            raise lost(ref.digest)
+        async with self._noticing_loss(ref):
+            if await asyncio.to_thread(_sha256, data) != ref.digest:
+                raise lost(ref.digest)
         return data
+
+    @asynccontextmanager
+    async def _noticing_loss(self, ref: ChunkRef) -> AsyncIterator[None]:
+        """Make a chunk that turns out to be lost count as missing, so that a push heals it."""
+        try:
+            yield
+        except ChunkLost:
+            async with self._database.bookkeep() as records:
+                await records.chunks.lose([ref.digest])
+            raise
 
 
 async def _ahead(

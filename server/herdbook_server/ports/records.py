@@ -242,6 +242,10 @@ class Chunks(Protocol):
         """Marks reserved chunks `stored` and known to the model. Their bytes are durable."""
         ...
 
+    async def lose(self, digests: Sequence[bytes]) -> None:
+        """Makes stored chunks count as missing again: their bytes turned out to be gone."""
+        ...
+
     async def absent(
         self, model: str, chunks: Sequence[ChunkRef], *, time_us: int
     ) -> Sequence[bytes]:

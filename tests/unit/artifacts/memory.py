@@ -106,6 +106,9 @@ class MemoryIndex:
         listed = {chunk.digest: chunk.size_bytes for chunk in self.file_of_all_versions.chunks}
         return {chunk: listed[chunk] for chunk in chunks if chunk in listed}
 
+    async def lose(self, digests: Sequence[bytes]) -> None:
+        self.stored.difference_update(digests)
+
     async def missing(
         self, model: str, digests: Sequence[bytes], *, time_us: int
     ) -> Sequence[bytes]:
