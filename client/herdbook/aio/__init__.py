@@ -45,7 +45,7 @@ class AsyncClient(
             server: `HOST:PORT`; None for `HERDBOOK_SERVER`, then `localhost:7411`.
             token: What proves who calls; None for `HERDBOOK_TOKEN`, if set.
             tls: True for the authorities that this machine trusts, or files of one's own; None for
-                `HERDBOOK_TLS`, `HERDBOOK_TLS_CA`, `HERDBOOK_TLS_CERT` and `HERDBOOK_TLS_KEY`.
+                `HERDBOOK_TLS`, `HERDBOOK_TLS_CA`, `HERDBOOK_CLIENT_CERT` and `HERDBOOK_CLIENT_KEY`.
             timeout_seconds: How long a call may take with its repetitions. Transfers and watches
                 may take longer, and wait longer for a server that has gone away.
             cache: Where chunks of earlier pulls are found; True for the one of this machine, False

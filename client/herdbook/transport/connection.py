@@ -107,8 +107,8 @@ def _chosen_tls(environ: Mapping[str, str], *, tls: TLS | bool | None) -> TLS | 
         return tls
     named = TLS(
         ca=environ.get("HERDBOOK_TLS_CA") or None,
-        cert=environ.get("HERDBOOK_TLS_CERT") or None,
-        key=environ.get("HERDBOOK_TLS_KEY") or None,
+        cert=environ.get("HERDBOOK_CLIENT_CERT") or None,
+        key=environ.get("HERDBOOK_CLIENT_KEY") or None,
     )
     if tls is None:
         tls = _switch(environ.get("HERDBOOK_TLS"), default=named != TLS())
