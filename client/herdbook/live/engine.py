@@ -26,7 +26,7 @@ from herdbook.errors import (
     Unavailable,
 )
 from herdbook.live import forks, messages
-from herdbook.live.errors import FirstLoadFailed
+from herdbook.live.errors import FirstLoadFailed, words_of
 from herdbook.live.follower import Follower
 from herdbook.live.held import HeldModel
 from herdbook.live.machine import LiveMachine
@@ -210,7 +210,7 @@ class LiveEngine(Generic[ModelT]):
             return job()
         except PreparationFailed as failure:
             return self._failed(failure.error, failure.activity)
-        except Exception as error:  # noqa: BLE001 - whatever it is, serving goes on
+        except BaseException as error:  # noqa: BLE001 - whatever it is, serving goes on
             return self._failed(error, "")
 
     def _failed(self, error: BaseException, activity: str) -> messages.Failed:
@@ -278,7 +278,7 @@ class LiveEngine(Generic[ModelT]):
             return
         try:
             self._plan.on_change(status)
-        except Exception:  # noqa: BLE001 - it is the user's code
+        except BaseException:  # noqa: BLE001 - it is the user's code
             _log.exception("on_change of the live model of %s failed", status.reference)
 
     def _give_up(self, error: BaseException | None) -> None:
@@ -286,7 +286,7 @@ class LiveEngine(Generic[ModelT]):
         reason = self._machine.missing_reason
         missing = BY_REASON.get(reason, NotFound)
         cause = error or missing(f"{reference} names no version ({reason}).")
-        failure = FirstLoadFailed(f"No model of {reference} could be served: {cause}")
+        failure = FirstLoadFailed(f"No model of {reference} could be served: {words_of(cause)}")
         failure.__cause__ = cause
         with contextlib.suppress(InvalidStateError):
             self.first.set_exception(failure)

@@ -19,3 +19,13 @@ class ValidationFailed(FailedPrecondition):
 
 class LeasesHeld(FailedPrecondition):
     """The model that serves could not be unloaded: it is still leased."""
+
+
+def words_of(error: BaseException) -> str:
+    """Returns what an error of anybody's says, as text that can be stored and sent."""
+    try:
+        text = str(error)
+    except Exception as failure:  # noqa: BLE001 - it is the user's code
+        text = f"(its message raised {type(failure).__name__})"
+    # Names of files may hold bytes that are no text.
+    return text.encode(errors="backslashreplace").decode()

@@ -16,6 +16,7 @@ from typing import Literal
 from herdbook.core.retrying import Backoff
 from herdbook.core.values.fleet import ReplicaState
 from herdbook.core.values.registry import Resolution
+from herdbook.live.errors import words_of
 from herdbook.live.messages import (
     CancelFetch,
     Close,
@@ -78,7 +79,7 @@ class Failure:
     @property
     def text(self) -> str:
         """What happened, for people."""
-        return f"{self.activity} failed: {type(self.error).__name__}: {self.error}"
+        return f"{self.activity} failed: {type(self.error).__name__}: {words_of(self.error)}"
 
 
 TRANSIENT = Backoff(first_seconds=1.0, longest_seconds=60.0)

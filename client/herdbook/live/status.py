@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from herdbook.core.values.registry import Resolution
+from herdbook.live.errors import words_of
 from herdbook.live.machine import LiveMachine, Step
 
 
@@ -115,7 +116,7 @@ def status_of(
         failure=_failure(machine, now),
         missing_reason=machine.missing_reason or None,
         connected=connected,
-        outage_reason=None if lost is None else str(lost.error),
+        outage_reason=None if lost is None else words_of(lost.error),
         contact_age_seconds=None if machine.contacted_at is None else now - machine.contacted_at,
         leases=leases,
         swap_count=machine.swap_count,

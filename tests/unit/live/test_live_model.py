@@ -621,3 +621,51 @@ def test_current_is_a_slot_and_nothing_more() -> None:
     assert type(LiveModel.__dict__.get("current", LiveModel.current)).__name__ == (
         "member_descriptor"
     )
+
+
+class Speechless(Exception):
+    def __str__(self) -> str:
+        raise RuntimeError("nothing to say")
+
+
+@pytest.mark.parametrize(
+    ("error", "words"),
+    [
+        (ValueError("no file \udcff"), r"ValueError: no file \udcff"),
+        (Speechless(), "Speechless: (its message raised RuntimeError)"),
+        (SystemExit(3), "SystemExit: 3"),
+    ],
+)
+def test_no_error_of_a_loader_ends_the_watch(
+    registry: MemoryRegistry, error: BaseException, words: str
+) -> None:
+    def load(path: Path) -> Model:
+        model = Model(path)
+        if model.text == "two":
+            raise error
+        return model
+
+    with LiveModel(REFERENCE, loader=load) as live:
+        registry.move(registry.add("two"))
+        wait_until(lambda: live.status().failure is not None, "the candidate has failed")
+        wait_until(lambda: last_state(registry) is ReplicaState.FAILED, "the registry knows")
+        assert words in registry.reports[-1].failure
+        registry.move(registry.add("three"))
+        wait_for_text(live, "three")
+
+
+def test_a_listener_that_ends_its_thread_does_not_end_the_watch(registry: MemoryRegistry) -> None:
+    def listen(_: LiveStatus) -> None:
+        raise SystemExit(1)
+
+    with LiveModel(REFERENCE, loader=Model, on_change=listen) as live:
+        registry.move(registry.add("two"))
+        wait_for_text(live, "two")
+
+
+def test_a_first_error_that_cannot_be_written_ends_the_start(registry: MemoryRegistry) -> None:
+    def load(_: Path) -> Model:
+        raise Speechless
+
+    with pytest.raises(FirstLoadFailed, match="its message raised RuntimeError"):
+        LiveModel(REFERENCE, loader=load).start()
