@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 
 import grpc
 
@@ -276,7 +278,14 @@ def _announce(settings: Settings, engines: _Engines, server: RunningServer) -> N
     }
     logger.info("listening", extra={"fields": fields})
     if settings.ready_file is not None:
-        settings.ready_file.write_text(f"{server.address}\n", encoding="utf-8")
+        _replace(settings.ready_file, f"{server.address}\n")
+
+
+def _replace(path: Path, text: str) -> None:
+    """Write a file that nobody reads half."""
+    half = path.with_name(f"{path.name}.{os.getpid()}")
+    half.write_text(text, encoding="utf-8")
+    half.replace(path)
 
 
 def _watch_gauge(collected: Telemetry, hub: Hub) -> None:
