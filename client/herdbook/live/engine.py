@@ -140,13 +140,18 @@ class LiveEngine(Generic[ModelT]):
 
     def _feed(self, event: messages.Input) -> None:
         with self._lock:
-            for command in self._machine.handle(event, now=time.monotonic()):
+            commands = self._machine.handle(event, now=time.monotonic())
+            # Before the slow steps that follow from it, so that it is told when it is so.
+            self._tell_news()
+            for command in commands:
                 self._obey(command)
-            status = self._status()
-            news = _news(status)
-            if news != self._told:
-                self._told = news
-                self._jobs.put(lambda: self._announce(status))
+
+    def _tell_news(self) -> None:
+        status = self._status()
+        news = _news(status)
+        if news != self._told:
+            self._told = news
+            self._jobs.put(lambda: self._announce(status))
 
     def _obey(self, command: messages.Command) -> None:
         match command:

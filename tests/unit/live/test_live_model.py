@@ -533,6 +533,23 @@ def test_changes_are_told_in_order_and_what_a_listener_raises_disturbs_nobody(
     assert served[-1] == 2
 
 
+def test_a_step_is_told_before_it_is_taken(registry: MemoryRegistry) -> None:
+    story: list[str] = []
+
+    def load(path: Path) -> Model:
+        story.append("load")
+        return Model(path)
+
+    def listen(status: LiveStatus) -> None:
+        story.append(status.state)
+        if status.state is LiveState.DOWNLOADING and registry.downloading.is_set():
+            story.append("too late")
+
+    with LiveModel(REFERENCE, loader=load, on_change=listen) as live:
+        wait_until(lambda: live.status().connected and "serving" in story, "it serves")
+    assert story[:4] == ["downloading", "loading", "load", "serving"]
+
+
 def test_a_small_cache_keeps_what_serves_and_lets_go_of_what_did(
     registry: MemoryRegistry, tmp_path: Path
 ) -> None:
