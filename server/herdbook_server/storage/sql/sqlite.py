@@ -123,6 +123,11 @@ class SqliteConnection:
         except (sqlite3.Error, ValueError) as error:
             raise translate(error) from error
 
+    @property
+    def in_transaction(self) -> bool:
+        """Whether a transaction is open; says so reliably while no statement is under way."""
+        return self._connection.in_transaction
+
     async def run_script(self, script: str) -> None:
         """Run several statements within the transaction."""
         for statement in statements_of(script):
@@ -255,7 +260,10 @@ class SqliteDatabase:
             try:
                 await self._writer.begin(how)
                 yield self._writer
-            finally:
+            except BaseException:
+                await finish(self._writer.rollback())
+                raise
+            if self._writer.in_transaction:
                 await finish(self._writer.rollback())
 
     @asynccontextmanager
