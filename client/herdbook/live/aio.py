@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import inspect
 import math
 import threading
@@ -98,29 +99,33 @@ class AsyncLease(Generic[ModelT]):
         return self.resolution.version
 
     async def __aenter__(self) -> ModelT:
-        held = self._slot.held
-        if held is None or not held.take():
-            held = await self._wait()
-        self._held = held
-        return held.model
+        self._held = self._slot.take() or await self._wait()
+        return self._held.model
 
     async def __aexit__(self, *failure: object) -> None:
         if self._held is not None:
             self._held.give_back()
 
     async def _wait(self) -> HeldModel[ModelT]:
-        waiting = asyncio.ensure_future(asyncio.to_thread(self._slot.lease, self._timeout_seconds))
-        try:
-            return await asyncio.shield(waiting)
-        except asyncio.CancelledError:
-            # The thread cannot be called back: what it leases, nobody will use.
-            waiting.add_done_callback(_give_back)
-            raise
+        # No thread waits: many requests may wait at once, and threads are few.
+        self._slot.check_process()
+        changed = asyncio.Event()
+        loop = asyncio.get_running_loop()
 
+        def hear() -> None:
+            with contextlib.suppress(RuntimeError):  # the loop is closed
+                loop.call_soon_threadsafe(changed.set)
 
-def _give_back(waiting: asyncio.Future[HeldModel[Any]]) -> None:
-    if not waiting.cancelled() and waiting.exception() is None:
-        waiting.result().give_back()
+        with self._slot.listening(hear):
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(self._timeout_seconds):
+                    while not self._slot.closing.is_set():
+                        held = self._slot.take()
+                        if held is not None:
+                            return held
+                        await changed.wait()
+                        changed.clear()
+            raise self._slot.absence()
 
 
 class AsyncLiveModel(LiveFace[ModelT]):
@@ -220,10 +225,11 @@ class AsyncLiveModel(LiveFace[ModelT]):
         return AsyncLease(self._started().slot, timeout_seconds)
 
     async def _end(self, *, limit_seconds: float) -> None:
-        if self._engine is not None:
+        engine = self._engine
+        if engine is not None and engine.slot.begin_closing():
             # A loader is given up; what the engine closes after that may need the loop.
             self._bridge.cancel()
-            await asyncio.to_thread(self._engine.close, limit_seconds=limit_seconds)
+            await asyncio.to_thread(engine.finish, limit_seconds=limit_seconds)
             self._bridge.close()
 
     async def __aenter__(self) -> Self:

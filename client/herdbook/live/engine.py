@@ -109,13 +109,16 @@ class LiveEngine(Generic[ModelT]):
         return error
 
     def close(self, *, limit_seconds: float = math.inf) -> None:
+        """Does what `finish` does, unless that was begun before or elsewhere."""
+        if self.slot.begin_closing():
+            self.finish(limit_seconds=limit_seconds)
+
+    def finish(self, *, limit_seconds: float) -> None:
         """Ends the watch, closes the model after its leases, and ends the threads.
 
         Args:
             limit_seconds: How long to wait for threads, if that is less than the time for leases.
         """
-        if not self.slot.begin_closing():
-            return
         limit_seconds = min(limit_seconds, self._settings.drain_timeout_seconds)
         give_up_at = time.monotonic() + limit_seconds
         self._feed(messages.Close())

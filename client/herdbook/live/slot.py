@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Generic, TypeVar
 
 from herdbook.errors import ForkedProcess, HerdbookError
@@ -42,6 +43,7 @@ class ModelSlot(Generic[ModelT]):
         self._publish = publish
         self._withdraw = withdraw
         self._changed = threading.Condition()
+        self._listeners: list[Callable[[], object]] = []
         self._replaced: HeldModel[ModelT] | None = None
         self._forked = False
 
@@ -52,8 +54,8 @@ class ModelSlot(Generic[ModelT]):
             NotServing: None does.
             ForkedProcess: The process has forked since the start.
         """
-        held = self.held
-        if held is not None and held.take():
+        held = self.take()
+        if held is not None:
             return held
         self.check_process()
         with self._changed:
@@ -61,6 +63,22 @@ class ModelSlot(Generic[ModelT]):
         if isinstance(leased, HeldModel):
             return leased
         raise self.absence()
+
+    def take(self) -> HeldModel[ModelT] | None:
+        """Returns the model that serves, leased; None if none does."""
+        held = self.held
+        return held if held is not None and held.take() else None
+
+    @contextlib.contextmanager
+    def listening(self, hear: Callable[[], object]) -> Iterator[None]:
+        """Has `hear` called, by any thread, whenever `take` may give something else."""
+        with self._changed:
+            self._listeners.append(hear)
+        try:
+            yield
+        finally:
+            with self._changed:
+                self._listeners.remove(hear)
 
     def absence(self) -> HerdbookError:
         """Says why there is no model."""
@@ -128,11 +146,14 @@ class ModelSlot(Generic[ModelT]):
 
     def begin_closing(self) -> bool:
         """Has nothing be put here any more; returns False if that was so, or in a child."""
+        if self._forked:
+            # The lock may have been held by a thread that is not here.
+            return False
         with self._changed:
-            begins = not (self._forked or self.closing.is_set())
+            begins = not self.closing.is_set()
             if begins:
                 self.closing.set()
-            self._changed.notify_all()
+            self._notify()
         return begins
 
     def close(self) -> None:
@@ -146,16 +167,18 @@ class ModelSlot(Generic[ModelT]):
             held.close()
 
     def _leased_or_closed(self) -> HeldModel[ModelT] | bool:
-        held = self.held
-        if held is not None and held.take():
-            return held
-        return self.closing.is_set()
+        return self.take() or self.closing.is_set()
 
     def _show(self, held: HeldModel[ModelT]) -> None:
         with self._changed:
             self.held = held
             self._publish(held.model)
-            self._changed.notify_all()
+            self._notify()
+
+    def _notify(self) -> None:
+        self._changed.notify_all()
+        for hear in self._listeners:
+            hear()
 
     def _take_away(self) -> HeldModel[ModelT] | None:
         with self._changed:

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+import time
 from pathlib import Path
 
 import pytest
@@ -127,6 +128,77 @@ async def test_unload_first_makes_leases_wait_without_blocking_the_loop(
         with pytest.raises(asyncio.CancelledError):
             await given_up
         await eventually(lambda: live.status().leases == 0, "no lease is lost")
+
+
+async def test_any_number_of_leases_wait_no_longer_than_they_are_told(
+    registry: MemoryRegistry,
+) -> None:
+    registry.add("two")
+    loading, go_on = asyncio.Event(), asyncio.Event()
+
+    async def loader(path: Path) -> Model:
+        model = await load(path)
+        if model.text == "two":
+            loading.set()
+            await go_on.wait()
+        return model
+
+    async def waited_seconds() -> float:
+        started_at = time.monotonic()
+        with pytest.raises(NotServing):
+            async with live.lease(timeout_seconds=0.2):
+                pass
+        return time.monotonic() - started_at
+
+    async with AsyncLiveModel(REFERENCE, loader=loader, swap="unload-first") as live:
+        registry.move(2)
+        await asyncio.wait_for(loading.wait(), 30)
+        assert max(await asyncio.gather(*(waited_seconds() for _ in range(200)))) < 2
+        go_on.set()
+
+
+async def test_closing_ends_the_wait_of_leases(registry: MemoryRegistry) -> None:
+    registry.add("two")
+    loading = asyncio.Event()
+
+    async def loader(path: Path) -> Model:
+        model = await load(path)
+        if model.text == "two":
+            loading.set()
+            await asyncio.Event().wait()
+        return model
+
+    async def answer() -> str:
+        async with live.lease() as model:
+            return model.predict()
+
+    live = await AsyncLiveModel(REFERENCE, loader=loader, swap="unload-first").start()
+    registry.move(2)
+    await asyncio.wait_for(loading.wait(), 30)
+    waiting = asyncio.create_task(answer())
+    await asyncio.sleep(0)
+    await live.close()
+    with pytest.raises(NotServing, match="closed"):
+        await waiting
+
+
+async def test_closing_twice_at_once_closes_the_model_once_and_whole(
+    registry: MemoryRegistry,
+) -> None:
+    closing, go_on = asyncio.Event(), asyncio.Event()
+
+    async def close(model: Model) -> None:
+        closing.set()
+        await go_on.wait()
+        model.close()
+
+    live = await AsyncLiveModel(REFERENCE, loader=load, close=close).start()
+    first = asyncio.create_task(live.close())
+    await asyncio.wait_for(closing.wait(), 30)
+    await live.close()
+    go_on.set()
+    await first
+    assert Model.made[0].close_count == 1
 
 
 async def test_a_first_model_that_does_not_load_is_an_error_with_its_cause(
