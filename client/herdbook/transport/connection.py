@@ -18,6 +18,14 @@ from herdbook.errors import FieldInvalid
 DEFAULT_SERVER: Final = "localhost:7411"
 DEFAULT_TIMEOUT_SECONDS: Final = 30.0
 
+_AUTHORITIES = (
+    "/etc/ssl/certs/ca-certificates.crt",
+    "/etc/pki/tls/certs/ca-bundle.crt",
+    "/etc/ssl/ca-bundle.pem",
+    "/etc/ssl/cert.pem",
+)
+"""Where Linux distributions keep the authorities they trust, in PEM."""
+
 _TRUE = frozenset({"1", "true", "yes", "on"})
 _FALSE = frozenset({"", "0", "false", "no", "off"})
 
@@ -34,6 +42,15 @@ class TLS:
 
     key: str | Path | None = None
     """This client's private key; with `cert`."""
+
+    def __post_init__(self) -> None:
+        """Refuses half a proof: gRPC would end the process.
+
+        Raises:
+            FieldInvalid: Of certificate and key, one is missing.
+        """
+        if (self.cert is None) != (self.key is None):
+            raise FieldInvalid("A client certificate and its key go together: give both or none.")
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,10 +80,10 @@ class Connection:
         Raises:
             FieldInvalid: Something given makes no sense.
         """
-        if timeout_seconds <= 0:
+        if not timeout_seconds > 0:
             raise FieldInvalid(f"A timeout of {timeout_seconds} seconds leaves no time.")
         return cls(
-            target=server or os.environ.get("HERDBOOK_SERVER") or DEFAULT_SERVER,
+            target=_target(server or os.environ.get("HERDBOOK_SERVER") or DEFAULT_SERVER),
             timeout_seconds=timeout_seconds,
             tls=_chosen_tls(os.environ, tls=tls),
             metadata=_metadata(token or os.environ.get("HERDBOOK_TOKEN")),
@@ -96,10 +113,18 @@ class Connection:
         if self.tls is None:
             return None
         return grpc.ssl_channel_credentials(
-            root_certificates=_contents(self.tls.ca),
+            root_certificates=_contents(self.tls.ca or _authorities_of_this_machine()),
             private_key=_contents(self.tls.key),
             certificate_chain=_contents(self.tls.cert),
         )
+
+
+def _target(server: str) -> str:
+    if server.startswith(("http://", "https://")):
+        raise FieldInvalid(
+            f"The server is given as HOST:PORT, not as the URL {server!r}; tls=True encrypts."
+        )
+    return server
 
 
 def _chosen_tls(environ: Mapping[str, str], *, tls: TLS | bool | None) -> TLS | None:
@@ -121,6 +146,19 @@ def _switch(text: str | None, *, default: bool) -> bool:
     if text.lower() in _TRUE | _FALSE:
         return text.lower() in _TRUE
     raise FieldInvalid(f"HERDBOOK_TLS is {text!r}; it must be 1 or 0.")
+
+
+def _authorities_of_this_machine() -> str | None:
+    """Finds the file that lists them; None where gRPC is told, or must make do with its own list.
+
+    Left to itself, gRPC for Python trusts what it brings along, whatever the machine trusts.
+    """
+    if os.environ.get("GRPC_DEFAULT_SSL_ROOTS_FILE_PATH"):
+        return None
+    import ssl
+
+    paths = (ssl.get_default_verify_paths().cafile, *_AUTHORITIES)
+    return next((path for path in paths if path and Path(path).is_file()), None)
 
 
 def _contents(path: str | Path | None) -> bytes | None:

@@ -206,6 +206,8 @@ def test_server_and_token_come_from_the_environment(
 def test_bad_settings_are_refused(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     with pytest.raises(errors.FieldInvalid, match="leaves no time"):
         Client(timeout_seconds=0)
+    with pytest.raises(errors.FieldInvalid, match="HOST:PORT"):
+        Client("https://registry.example.com")
     monkeypatch.setenv("HERDBOOK_TLS", "perhaps")
     with pytest.raises(errors.FieldInvalid, match="1 or 0"):
         Client()

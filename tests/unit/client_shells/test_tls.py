@@ -12,7 +12,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
-from herdbook import TLS, AsyncClient, Client, Unavailable
+from herdbook import TLS, AsyncClient, Client, FieldInvalid, Unavailable
 from tests.support.fake_registry import FakeRegistry
 
 
@@ -102,3 +102,20 @@ def test_files_are_found_in_the_environment(files: Files, monkeypatch: pytest.Mo
     monkeypatch.setenv("HERDBOOK_TLS_CA", str(files.cert))
     with FakeRegistry(credentials(files)) as registry, Client(registry.server) as client:
         client.create_model("a")
+
+
+def test_what_this_machine_trusts_is_trusted(files: Files, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SSL_CERT_FILE", str(files.cert))
+    monkeypatch.delenv("GRPC_DEFAULT_SSL_ROOTS_FILE_PATH", raising=False)
+    with FakeRegistry(credentials(files)) as registry:
+        with Client(registry.server, tls=True) as client:
+            client.create_model("a")
+        assert "a" in registry.models
+
+
+def test_half_a_proof_is_refused(files: Files, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(FieldInvalid, match="go together"):
+        TLS(cert=files.cert)
+    monkeypatch.setenv("HERDBOOK_CLIENT_KEY", str(files.key))
+    with pytest.raises(FieldInvalid, match="go together"):
+        Client()
