@@ -21,13 +21,18 @@ _POLL_SECONDS = 0.05
 
 
 class FileLock:
-    """A held lock on a file; release it once, or use it in a `with` statement."""
+    """A held lock on a file; release it once, or use it in a `with` statement.
 
-    __slots__ = ("_descriptor",)
+    It belongs to the process that took it: a child that is forked meanwhile neither holds nor
+    releases it.
+    """
+
+    __slots__ = ("_descriptor", "_process")
 
     def __init__(self, descriptor: int) -> None:
         """Takes over a descriptor that is locked."""
         self._descriptor = descriptor
+        self._process = os.getpid()
 
     @property
     def held(self) -> bool:
@@ -37,7 +42,13 @@ class FileLock:
     def release(self) -> None:
         """Lets go; again does nothing."""
         descriptor, self._descriptor = self._descriptor, -1
-        if descriptor >= 0:
+        if descriptor < 0:
+            return
+        try:
+            if os.getpid() == self._process:
+                # To close is not enough: a child that was forked meanwhile has it open too.
+                fcntl.flock(descriptor, fcntl.LOCK_UN)
+        finally:
             os.close(descriptor)
 
     def __enter__(self) -> Self:

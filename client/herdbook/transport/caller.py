@@ -87,12 +87,15 @@ class Caller:
 
     def close(self) -> None:
         """Gives up the calls under way and closes the channel; may be called again."""
+        if os.getpid() != self._process:
+            # The channel of a parent process must not be touched: its threads are not here, and
+            # one of them may hold the lock.
+            return
         self._closed.set()
         with self._lock:
             channel, self._channel = self._channel, None
             self._unary = {}
-        # The channel of a parent process must not be touched: its threads are not here.
-        if channel is not None and os.getpid() == self._process:
+        if channel is not None:
             channel.close()
 
     def call(

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+import socket
 import time
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -55,6 +56,30 @@ def test_an_exclusive_lock_waits_for_shared_ones_and_the_other_way_round(tmp_pat
         alone.release()
         alone.release()
         assert not alone.held
+
+
+@pytest.mark.filterwarnings("ignore:This process:DeprecationWarning")
+def test_a_child_neither_keeps_nor_releases_the_locks_of_its_parent(tmp_path: Path) -> None:
+    kept, released = (try_lock(tmp_path / name, exclusive=True) for name in ("kept", "released"))
+    assert kept is not None
+    assert released is not None
+    ours, theirs = socket.socketpair()
+    child = os.fork()
+    if child == 0:
+        ours.close()
+        released.release()
+        theirs.send(b"x")
+        theirs.recv(1)
+        os._exit(0)
+    theirs.close()
+    try:
+        assert ours.recv(1) == b"x"
+        assert try_lock(tmp_path / "released", exclusive=True) is None
+        kept.release()
+        assert try_lock(tmp_path / "kept", exclusive=True) is not None
+    finally:
+        ours.close()
+        os.waitpid(child, 0)
 
 
 def test_a_lock_on_a_deleted_file_is_no_lock(
