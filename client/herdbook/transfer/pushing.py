@@ -8,12 +8,13 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Final
+from typing import Final, TypeVar
 
 from herdbook.core import planning
 from herdbook.core.chunk_messages import encode_upload
 from herdbook.core.manifests import manifest_of
 from herdbook.core.operations import artifacts, versions
+from herdbook.core.operations.operation import Operation
 from herdbook.core.references import check_alias, check_label, check_name
 from herdbook.core.values import ChunkRef, File, Manifest, TransferProgress, Version
 from herdbook.errors import ChunksMissing, HerdbookError
@@ -24,6 +25,8 @@ from herdbook.transfer.sources import OpenSource, Piece, Source, find_sources, p
 from herdbook.transfer.workers import work_off
 from herdbook.transport.caller import Caller
 from herdbook.transport.request_ids import new_request_id
+
+ResultT = TypeVar("ResultT")
 
 BATCH_BYTES: Final = 16 * 1024 * 1024
 """Data that one thread holds, and one upload stream carries."""
@@ -49,6 +52,16 @@ class Registration:
         for alias in self.aliases:
             check_alias(alias)
 
+    def operation(self, manifest: Manifest, request_id: str) -> Operation[Version]:
+        """Describes the call that makes the version; with one id it makes one, however often."""
+        return versions.register_version(
+            self.version,
+            manifest=manifest,
+            aliases=self.aliases,
+            reason=self.reason,
+            request_id=request_id,
+        )
+
 
 def push(
     caller: Caller,
@@ -63,35 +76,21 @@ def push(
     sources = find_sources(path)
     meter = Meter(sum(source.size_bytes for source in sources), progress)
     upload = Upload(caller, registration.version.model, meter=meter, cancel=cancel)
-    version = _sent_and_registered(caller, registration, upload, sources)
+    version = _sent_and_registered(registration, upload, sources)
     return replace(version, transfer=meter.report())
 
 
 def _sent_and_registered(
-    caller: Caller, registration: Registration, upload: Upload, sources: list[Source]
+    registration: Registration, upload: Upload, sources: list[Source]
 ) -> Version:
     request_id = new_request_id()
     for _ in range(_REGISTRATIONS - 1):
         try:
-            return _register(caller, registration, upload.send(sources), request_id)
+            return upload.call(registration.operation(upload.send(sources), request_id))
         except ChunksMissing:
             # Garbage collection with a very short grace time can come in between.
             continue
-    return _register(caller, registration, upload.send(sources), request_id)
-
-
-def _register(
-    caller: Caller, registration: Registration, manifest: Manifest, request_id: str
-) -> Version:
-    return caller.call(
-        versions.register_version(
-            registration.version,
-            manifest=manifest,
-            aliases=registration.aliases,
-            reason=registration.reason,
-            request_id=request_id,
-        )
-    )
+    return upload.call(registration.operation(upload.send(sources), request_id))
 
 
 class Upload:
@@ -118,6 +117,22 @@ class Upload:
             File(source.path, tuple(map(ChunkRef, source.sha256, source.cuts)))
             for source in sources
         )
+
+    def call(self, operation: Operation[ResultT]) -> ResultT:
+        """Makes a call that cannot take effect twice, as patiently as everything else here."""
+        return self._persistently(operation, self._persistence.attempts())
+
+    def _persistently(self, operation: Operation[ResultT], attempts: Attempts) -> ResultT:
+        # Repetitions are counted here, with those of the upload.
+        once = replace(operation, repeatable=False)
+        while True:
+            try:
+                answer = self._caller.call(once, breaks_off=self._cancel.breaks_off)
+            except HerdbookError as error:
+                attempts.failed(error)
+            else:
+                self._persistence.answered()
+                return answer
 
     def _send_batch(self, batch: list[Piece]) -> None:
         chunks: dict[bytes, bytes] = {}
@@ -154,7 +169,7 @@ class Upload:
 
     def _is_left(self, chunks: dict[bytes, bytes], sent: set[bytes], attempts: Attempts) -> bool:
         """Asks what is missing, forgets the rest, counts, and tells whether anything is left."""
-        missing = self._missing(chunks, attempts)
+        missing = self._persistently(artifacts.find_missing_chunks(self._model, chunks), attempts)
         present = chunks.keys() - missing
         self._meter.add(
             moved_bytes=-_size(chunks, sent & missing), saved_bytes=_size(chunks, present - sent)
@@ -164,19 +179,6 @@ class Upload:
         if present:
             attempts.progressed()
         return bool(chunks)
-
-    def _missing(self, digests: Iterable[bytes], attempts: Attempts) -> frozenset[bytes]:
-        operation = artifacts.find_missing_chunks(self._model, digests)
-        # Repetitions are counted here, with those of the upload.
-        once = replace(operation, repeatable=False)
-        while True:
-            try:
-                found = self._caller.call(once, breaks_off=self._cancel.breaks_off)
-            except HerdbookError as error:
-                attempts.failed(error)
-            else:
-                self._persistence.answered()
-                return found
 
     def _upload(self, outgoing: _Outgoing, size_bytes: int) -> None:
         timeout_seconds = stream_timeout_seconds(

@@ -92,6 +92,16 @@ def test_a_registration_that_broke_makes_one_version(
     assert len(registry.versions["m"]) == 1
 
 
+def test_a_registration_waits_for_a_server_as_long_as_the_upload_does(
+    registry: FakeRegistry, client: Client, files: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(CancelToken, "wait", lambda token, _: token.check())
+    late = Fault(grpc.StatusCode.DEADLINE_EXCEEDED, effective=True)
+    registry.fail("RegisterVersion", late, *[UNAVAILABLE] * 10)
+    assert client.push("m", files).number == 1
+    assert len(registry.versions["m"]) == 1
+
+
 def test_chunks_that_went_missing_before_the_registration_are_sent_again(
     registry: FakeRegistry, client: Client, files: Path
 ) -> None:
