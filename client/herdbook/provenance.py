@@ -26,7 +26,7 @@ MAX_PACKAGES: Final = 4096
 MAX_TEXT_CHARACTERS: Final = 256
 
 _GIT_SECONDS = 5.0
-_CREDENTIALS = re.compile(r"(?<=://)[^/@]*@")
+_CREDENTIALS = re.compile(r"(?<=://)[^/]*@")
 
 
 def described(
@@ -90,7 +90,8 @@ def find_code() -> Code | None:
     return Code(
         repository=_CREDENTIALS.sub("", repository or ""),
         commit=commit,
-        dirty=bool(_git("status", "--porcelain", "--untracked-files=no")),
+        # Where git cannot say, as in time, nothing vouches that the commit is what ran.
+        dirty=_git("status", "--porcelain", "--untracked-files=no") != "",
     )
 
 
