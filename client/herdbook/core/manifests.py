@@ -12,7 +12,7 @@ from herdbook.errors import ManifestInvalid, PathInvalid
 
 MAX_CHUNK_BYTES: Final = 2 * 1024 * 1024
 MAX_FILES: Final = 100_000
-MAX_CHUNKS: Final = 1_000_000
+MAX_CHUNKS: Final = 400_000
 MAX_FILE_CHUNKS: Final = 65_536
 MAX_PATH_BYTES: Final = 1024
 MAX_SEGMENT_BYTES: Final = 255
