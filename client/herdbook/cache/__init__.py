@@ -13,6 +13,7 @@ from herdbook.cache.good import GoodRecords
 from herdbook.cache.layout import Layout
 from herdbook.cache.versions import CachedVersion, VersionSource, VersionStore
 from herdbook.core.values.registry import Resolution
+from herdbook.errors import FieldInvalid
 
 __all__ = [
     "Cache",
@@ -48,7 +49,8 @@ class Cache:
             max_bytes: The bound; else HERDBOOK_CACHE_MAX_BYTES, else 32 GiB.
 
         Raises:
-            ValueError: The bound is negative or no number.
+            FieldInvalid: The bound is negative or no number, or no directory is given and this
+                user has no home.
         """
         self.directory = _directory(directory)
         self.max_bytes = _max_bytes(max_bytes)
@@ -118,13 +120,20 @@ def _directory(given: str | os.PathLike[str] | None) -> Path:
     chosen = given or os.environ.get("HERDBOOK_CACHE_DIR")
     if chosen:
         return Path(chosen).expanduser().absolute()
-    base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    try:
+        base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    except RuntimeError as error:
+        raise FieldInvalid("There is no home directory: set HERDBOOK_CACHE_DIR.") from error
     return Path(base) / "herdbook"
 
 
 def _max_bytes(given: int | None) -> int:
-    text = os.environ.get("HERDBOOK_CACHE_MAX_BYTES")
-    chosen = given if given is not None else int(text) if text else DEFAULT_MAX_BYTES
+    text = os.environ.get("HERDBOOK_CACHE_MAX_BYTES", "")
+    if given is None and text:
+        if not text.isdecimal():
+            raise FieldInvalid(f"HERDBOOK_CACHE_MAX_BYTES is {text!r}; it must be a whole number.")
+        return int(text)
+    chosen = DEFAULT_MAX_BYTES if given is None else given
     if chosen < 0:
-        raise ValueError(f"a cache cannot hold {chosen} bytes")
+        raise FieldInvalid(f"A cache cannot hold {chosen} bytes.")
     return chosen

@@ -75,6 +75,8 @@ class LiveOptions:
         for name in ("timeout_seconds", "drain_timeout_seconds", "retry_seconds"):
             if not getattr(self, name) >= 0:
                 raise FieldInvalid(f"{name} is {getattr(self, name)!r}; it must be 0 or more.")
+        self.connection()
+        self.cache()
 
     def connection(self) -> Connection:
         """Returns how the registry is reached."""

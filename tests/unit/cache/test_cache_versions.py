@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import pwd
 import random
 import threading
 from collections.abc import Callable
@@ -10,7 +11,14 @@ import pytest
 from herdbook.cache import Cache, CacheUnavailable
 from herdbook.core.values.artifacts import File, Manifest
 from herdbook.core.values.registry import Resolution
-from herdbook.errors import Cancelled, ChecksumMismatch, HerdbookError, PathInvalid, Unavailable
+from herdbook.errors import (
+    Cancelled,
+    ChecksumMismatch,
+    FieldInvalid,
+    HerdbookError,
+    PathInvalid,
+    Unavailable,
+)
 from tests.unit.cache.sources import MemorySource, Offline
 
 RANDOM = random.Random(7)
@@ -374,5 +382,16 @@ def test_settings_come_from_the_environment(
     cache = Cache()
     assert (cache.directory, cache.max_bytes) == (tmp_path / "elsewhere", 123)
     assert Cache(tmp_path, max_bytes=5).max_bytes == 5
-    with pytest.raises(ValueError, match="-1"):
+    with pytest.raises(FieldInvalid, match="-1"):
         Cache(tmp_path, max_bytes=-1)
+    monkeypatch.setenv("HERDBOOK_CACHE_MAX_BYTES", "32GiB")
+    with pytest.raises(FieldInvalid, match="32GiB"):
+        Cache(tmp_path)
+
+
+def test_a_user_without_home_is_asked_for_a_directory(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("HERDBOOK_CACHE_DIR", "XDG_CACHE_HOME", "HOME"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(pwd, "getpwuid", {}.__getitem__)
+    with pytest.raises(FieldInvalid, match="HERDBOOK_CACHE_DIR"):
+        Cache()

@@ -623,6 +623,10 @@ def test_arguments_that_make_no_sense_are_refused_at_once() -> None:
         LiveModel(REFERENCE, loader=Model, swap="both")  # type: ignore[arg-type]
     with pytest.raises(FieldInvalid, match="timeout_seconds"):
         LiveModel(REFERENCE, loader=Model, timeout_seconds=-1)
+    with pytest.raises(FieldInvalid, match="HOST:PORT"):
+        LiveModel(REFERENCE, loader=Model, server="http://localhost:7411")
+    with pytest.raises(FieldInvalid, match="-1 bytes"):
+        LiveModel(REFERENCE, loader=Model, cache_max_bytes=-1)
 
 
 def test_an_async_loader_is_sent_to_the_other_live_model(registry: MemoryRegistry) -> None:
