@@ -51,7 +51,8 @@ class StagedDirectory:
         self._directory.mkdir()
         self._paths = [self._directory.joinpath(*f.path.split("/")) for f in manifest.files]
         try:
-            self._create_files()
+            with disk_failures(destination):
+                self._create_files()
         except BaseException:
             self.discard()
             raise

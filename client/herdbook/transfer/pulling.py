@@ -43,12 +43,14 @@ def fetch_files(
     """Makes the destination hold exactly the files of the manifest.
 
     Raises:
-        DestinationExists: It holds something else, and `overwrite` is not set.
+        DestinationExists: It holds something else, and `overwrite` is not set; or it is the
+            directory that this process works in.
     """
     meter = Meter(manifest.manifest.size_bytes, progress)
     if _is_in_place(destination, manifest, overwrite=overwrite):
         meter.add(saved_bytes=manifest.manifest.size_bytes)
         return _pulled(manifest, destination, meter.report())
+    _check_replaceable(destination)
     staged = StagedDirectory(destination, manifest.manifest)
     try:
         source = ChunkSource(
@@ -90,6 +92,14 @@ def _is_in_place(destination: Path, manifest: VersionManifest, *, overwrite: boo
             f"{destination} holds something else than {manifest.model}:{manifest.version}."
         )
     return False
+
+
+def _check_replaceable(destination: Path) -> None:
+    """Refuses a directory that would be another one for whoever works in it."""
+    if destination.exists() and destination.samefile(Path.cwd()):
+        raise DestinationExists(
+            f"{destination} is the working directory, which a pull would replace: name another."
+        )
 
 
 class Pull:

@@ -163,6 +163,17 @@ def test_an_empty_destination_is_used(client: Client, files: Path, tmp_path: Pat
     assert tree(tmp_path / "out") == tree(files)
 
 
+def test_the_working_directory_is_not_replaced(
+    client: Client, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "empty").mkdir()
+    monkeypatch.chdir(tmp_path / "empty")
+    with pytest.raises(errors.DestinationExists, match="working directory"):
+        client.pull("m", ".")
+    client.pull("m", "./below")
+    assert names(tmp_path / "empty") == ["below"]
+
+
 def test_a_destination_that_holds_something_else_is_left_alone(
     client: Client, tmp_path: Path
 ) -> None:
