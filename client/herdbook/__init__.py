@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from herdbook.aio import AsyncClient
-    from herdbook.cache import Cache
+    from herdbook.aio.reading import AsyncRemoteFile
+    from herdbook.cache import Cache, CacheUnavailable
     from herdbook.client import Client
     from herdbook.core.values import (
         Alias,
@@ -145,8 +146,10 @@ __all__ = [
     "AsyncClient",
     "AsyncLease",
     "AsyncLiveModel",
+    "AsyncRemoteFile",
     "Bookmark",
     "Cache",
+    "CacheUnavailable",
     "Cancelled",
     "Capture",
     "ChecksumMismatch",
@@ -259,7 +262,9 @@ _MODULES = (
 )
 _MODULE_OF = {
     "AsyncClient": "herdbook.aio",
+    "AsyncRemoteFile": "herdbook.aio.reading",
     "Cache": "herdbook.cache",
+    "CacheUnavailable": "herdbook.cache",
     "Client": "herdbook.client",
     "AsyncLease": "herdbook.live",
     "AsyncLiveModel": "herdbook.live",
