@@ -25,6 +25,7 @@ from herdbook_server.registry.lookup import existing_model, existing_version, re
 from herdbook_server.registry.pages import Listing, Page, page_limit
 from herdbook_server.registry.references import parse_fixed_reference, parse_reference
 from herdbook_server.registry.registering import AliasTarget, Registration, register
+from herdbook_server.registry.resolving import Resolving
 from herdbook_server.registry.sizes import listed_size_bytes, search_fitting
 from herdbook_server.registry.tags import changed_tags, check_tag_changes
 from herdbook_server.registry.usage import summary, uses_of_version
@@ -42,6 +43,7 @@ class VersionRegistry:
     def __init__(self, *, database: Database, clock: Clock) -> None:
         self._database = database
         self._clock = clock
+        self._resolving = Resolving(database)
 
     async def register(self, caller: Caller, registration: Registration) -> Version:
         """Makes the next version of a model, whole or not at all; a missing model is created.
@@ -74,9 +76,12 @@ class VersionRegistry:
             ModelNotFound, VersionNotFound, AliasNotFound: It names nothing.
             ReferenceInvalid: It cannot be parsed.
         """
-        named = parse_reference(reference)
+        asked = parse_reference(reference)
+        named = await self._resolving.resolve(asked)
+        if named is not None:
+            return named
         async with self._database.read() as records:
-            return await resolve(records, named)
+            return await resolve(records, asked)
 
     async def search(
         self,

@@ -130,6 +130,7 @@ class PostgresDatabase:
     async def close(self) -> None:
         """See `ports.database.Database`. Waits a little for what is under way."""
         await self._listener.close()
+        await self._reads.close()
         try:
             async with asyncio.timeout(ACQUIRE_SECONDS):
                 await self._pool.close()

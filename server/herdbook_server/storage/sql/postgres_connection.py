@@ -20,6 +20,9 @@ if TYPE_CHECKING:
 ACQUIRE_SECONDS: Final = 10.0
 """How long to wait for an idle connection, or for a new one."""
 
+READERS_KEPT: Final = 4
+"""How many connections stay with the reads, of at most half of the pool's."""
+
 ROLLBACK_SECONDS: Final = 5.0
 """How long a connection may take to leave a transaction before it is given up."""
 
@@ -134,36 +137,52 @@ class PostgresConnection:
 class PooledReads(ReadOnly):
     """Runs each statement on a connection of its own from the pool; implements `Connection`.
 
+    A few connections are kept between reads: to acquire one costs as much as a small read does.
     Connections that turn out to be gone are replaced.
     """
 
     def __init__(self, pool: Pool) -> None:
         self._pool = pool
+        self._kept: list[PoolConnectionProxy[asyncpg.Record]] = []
+        self._keep_max = min(READERS_KEPT, pool.get_max_size() // 2)
 
     async def fetch(self, sql: str, *values: Value) -> Sequence[Row]:
         """See `Connection`."""
-        rows: Sequence[Row] = await retried(self._pool, lambda one: one.fetch(sql, *values))
+        rows: Sequence[Row] = await self._retried(lambda one: one.fetch(sql, *values))
         return rows
 
     async def fetch_one(self, sql: str, *values: Value) -> Row | None:
         """See `Connection`."""
-        row: Row | None = await retried(self._pool, lambda one: one.fetchrow(sql, *values))
+        row: Row | None = await self._retried(lambda one: one.fetchrow(sql, *values))
         return row
 
+    async def close(self) -> None:
+        """Give all connections back; those in use follow when their reads end."""
+        self._keep_max = 0
+        while self._kept:
+            await give_back(self._pool, self._kept.pop())
 
-async def retried(pool: Pool, work: Callable[[Driver], Awaitable[Any]]) -> Any:
-    """Run a read on a connection of the pool, and on another one for each that is gone."""
-    for left in reversed(range(attempts(pool))):
-        connection = await acquire(pool)
-        try:
-            return await work(connection)
-        except DRIVER_ERRORS as error:
-            give_up_if_broken(connection, error)
-            if not (left and is_gone(error)):
-                raise translate(error) from error
-        finally:
-            await give_back(pool, connection)
-    raise DatabaseUnavailable("The database does not answer.")
+    async def _retried(self, work: Callable[[Driver], Awaitable[Any]]) -> Any:
+        """Run a read on a connection, and on another one for each that is gone."""
+        for left in reversed(range(attempts(self._pool))):
+            connection = self._kept.pop() if self._kept else await acquire(self._pool)
+            keep = False
+            try:
+                answer = await work(connection)
+                keep = len(self._kept) < self._keep_max
+            except DRIVER_ERRORS as error:
+                give_up_if_broken(connection, error)
+                if not (left and is_gone(error)):
+                    raise translate(error) from error
+            else:
+                return answer
+            finally:
+                # The pool waits for the end of what was cancelled; a reader would trip over it.
+                if keep:
+                    self._kept.append(connection)
+                else:
+                    await give_back(self._pool, connection)
+        raise DatabaseUnavailable("The database does not answer.")
 
 
 def attempts(pool: Pool) -> int:
