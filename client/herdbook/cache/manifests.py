@@ -7,21 +7,16 @@ import struct
 from pathlib import Path
 
 from herdbook.cache.layout import PREFIX
+from herdbook.core.manifests import HEADER, manifest_parts
 from herdbook.core.values.artifacts import ChunkRef, File, Manifest
 
-_HEADER = b"herdbook-manifest-v1\n"
 _COUNT = struct.Struct(">I")
 _CHUNK = struct.Struct(">32sI")
 
 
 def encode(manifest: Manifest) -> bytes:
     """Returns the bytes that the digest of a manifest is made of; its files are sorted."""
-    parts = [_HEADER]
-    for file in manifest.files:
-        path = file.path.encode()
-        parts += [_COUNT.pack(len(path)), path, _COUNT.pack(len(file.chunks))]
-        parts += [_CHUNK.pack(chunk.sha256, chunk.size_bytes) for chunk in file.chunks]
-    return b"".join(parts)
+    return b"".join(manifest_parts(manifest))
 
 
 def digest_of(encoded: bytes) -> str:
@@ -37,7 +32,7 @@ def read_manifest(path: Path, digest: str) -> Manifest | None:
         return None
     if digest_of(encoded) != digest:
         return None
-    return _decode(memoryview(encoded)[len(_HEADER) :])
+    return _decode(memoryview(encoded)[len(HEADER) :])
 
 
 def _decode(encoded: memoryview) -> Manifest:

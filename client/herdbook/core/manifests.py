@@ -18,7 +18,7 @@ MAX_PATH_BYTES: Final = 1024
 MAX_SEGMENT_BYTES: Final = 255
 DIGEST_BYTES: Final = 32
 
-_HEADER = b"herdbook-manifest-v1\n"
+HEADER: Final = b"herdbook-manifest-v1\n"
 
 
 def manifest_of(files: Iterable[File]) -> Manifest:
@@ -37,13 +37,20 @@ def manifest_of(files: Iterable[File]) -> Manifest:
 
 def digest_of(manifest: Manifest) -> str:
     """Returns the manifest's digest, as defined in `manifest.proto`."""
-    digest = hashlib.sha256(_HEADER)
+    digest = hashlib.sha256()
+    for part in manifest_parts(manifest):
+        digest.update(part)
+    return f"sha256:{digest.hexdigest()}"
+
+
+def manifest_parts(manifest: Manifest) -> Iterator[bytes]:
+    """Yields the bytes that the digest of a manifest is made of, part by part."""
+    yield HEADER
     for file in manifest.files:
         path = file.path.encode()
-        digest.update(len(path).to_bytes(4) + path + len(file.chunks).to_bytes(4))
+        yield len(path).to_bytes(4) + path + len(file.chunks).to_bytes(4)
         for chunk in file.chunks:
-            digest.update(chunk.sha256 + chunk.size_bytes.to_bytes(4))
-    return f"sha256:{digest.hexdigest()}"
+            yield chunk.sha256 + chunk.size_bytes.to_bytes(4)
 
 
 def check_path(path: str) -> str:

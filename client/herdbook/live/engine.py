@@ -6,7 +6,6 @@ import contextlib
 import logging
 import math
 import queue
-import random
 import threading
 import time
 import traceback
@@ -37,6 +36,7 @@ from herdbook.live.settings import LiveSettings
 from herdbook.live.slot import ModelSlot
 from herdbook.live.status import LiveStatus, status_of
 from herdbook.transfer.cancellation import CancelToken
+from herdbook.transport.jitter import jitter
 
 ModelT = TypeVar("ModelT")
 
@@ -226,7 +226,7 @@ class LiveEngine(Generic[ModelT]):
             _log.warning("The live model of %s failed", self._settings.reference, exc_info=error)
         _forget_locals(error)
         transient = isinstance(error, Unavailable | DeadlineExceeded)
-        return messages.Failed(error, transient, activity, _jitter())
+        return messages.Failed(error, transient, activity, jitter())
 
     def _fetch(self, resolution: Resolution, cancel: CancelToken) -> messages.Input:
         if resolution.digest is None:
@@ -310,10 +310,6 @@ class LiveEngine(Generic[ModelT]):
             serving_digest="" if serving is None else serving.digest or "",
             failure=report.failure.encode()[:_MAX_FAILURE_BYTES].decode(errors="ignore"),
         )
-
-
-def _jitter() -> float:
-    return random.random()  # noqa: S311 - spreads retries
 
 
 def _news(status: LiveStatus) -> object:

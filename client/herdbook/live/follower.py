@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import random
 import threading
 from collections.abc import Callable
 
@@ -12,6 +11,7 @@ from herdbook.live import messages
 from herdbook.live.registry import Registry
 from herdbook.live.reporter import Reporter
 from herdbook.live.settings import LiveSettings
+from herdbook.transport.jitter import jitter
 
 _REFUSED_SECONDS = 60.0
 """How long a watch that was refused is left alone, at most."""
@@ -47,8 +47,7 @@ class Follower(threading.Thread):
                 self._follow()
             except Exception as error:  # noqa: BLE001 - whatever it is, serving goes on
                 self._feed(messages.Lost(error, transient=False))
-            spread = 0.5 + 0.5 * random.random()  # noqa: S311 - spreads retries
-            self._stopped.wait(_REFUSED_SECONDS * spread)
+            self._stopped.wait(_REFUSED_SECONDS * (0.5 + 0.5 * jitter()))
 
     def _follow(self) -> None:
         for update in self._registry.updates(self._settings.reference, self._settings.replica):

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import logging
-import random
 import threading
 from collections.abc import Callable
 
 from herdbook.core.retrying import Backoff
 from herdbook.core.values import ReplicaReport
 from herdbook.errors import HerdbookError
+from herdbook.transport.jitter import jitter
 
 _log = logging.getLogger("herdbook.live")
 
@@ -71,8 +71,7 @@ class Reporter:
         """Waits for something to send; None at the end."""
         with self._changed:
             if failures and not self._closed:
-                jitter = random.random()  # noqa: S311 - spreads retries
-                self._changed.wait(_BACKOFF.delay_seconds(failures, jitter=jitter))
+                self._changed.wait(_BACKOFF.delay_seconds(failures, jitter=jitter()))
             if failures and self._closed:
                 return None
             self._changed.wait_for(lambda: self._pending or self._closed)
