@@ -15,6 +15,7 @@ from herdbook.core.values import (
     ReferenceState,
     Replica,
     ReplicaReport,
+    ReplicaState,
     Resolution,
 )
 from herdbook.core.watching import Disconnected, WatchUpdate
@@ -156,3 +157,15 @@ class Model:
 def wait_for_text(live: object, text: str) -> None:
     """Waits until a live model answers with the text."""
     wait_until(lambda: live.current.predict() == text, f"{text} serves")  # type: ignore[attr-defined]
+
+
+def last_state(registry: MemoryRegistry) -> ReplicaState | None:
+    """Returns what the live model last said that it does."""
+    return registry.reports[-1].state if registry.reports else None
+
+
+class Speechless(Exception):
+    """An error that fails when it is asked what it says."""
+
+    def __str__(self) -> str:
+        raise RuntimeError("nothing to say")

@@ -3,45 +3,30 @@ from __future__ import annotations
 import gc
 import threading
 import weakref
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from herdbook.core.values import ReplicaState
 from herdbook.errors import (
-    AliasNotFound,
     ClientClosed,
     FieldInvalid,
     ReferenceInvalid,
-    Unauthenticated,
-    Unavailable,
 )
 from herdbook.live import (
-    FirstLoadFailed,
     LeasesHeld,
     LiveModel,
     LiveState,
-    LiveStatus,
     NotServing,
-    ValidationFailed,
 )
 from tests.support.waiting import wait_until
-from tests.unit.live.registries import REFERENCE, MemoryRegistry, Model, wait_for_text
-
-ADD_VERSION_TEXTS = ("two", "three")
-
-
-@pytest.fixture
-def live(registry: MemoryRegistry) -> Iterator[LiveModel[Model]]:
-    with LiveModel(REFERENCE, loader=Model) as started:
-        for text in ADD_VERSION_TEXTS:
-            registry.add(text)
-        yield started
-
-
-def last_state(registry: MemoryRegistry) -> ReplicaState | None:
-    return registry.reports[-1].state if registry.reports else None
+from tests.unit.live.registries import (
+    REFERENCE,
+    MemoryRegistry,
+    Model,
+    last_state,
+    wait_for_text,
+)
 
 
 def test_a_start_returns_with_a_first_model_that_serves(
@@ -167,144 +152,6 @@ def test_a_model_that_does_not_close_well_disturbs_nobody(registry: MemoryRegist
         wait_for_text(live, "two")
 
 
-def test_a_candidate_is_warmed_up_and_validated_before_it_serves(
-    registry: MemoryRegistry,
-) -> None:
-    order: list[str] = []
-    with LiveModel(
-        REFERENCE,
-        loader=lambda path: order.append("load") or Model(path),
-        warmup=lambda model: order.append(f"warm up {model.text}"),
-        validate=lambda model: order.append(f"validate {model.text}"),
-    ):
-        assert order == ["load", "warm up one", "validate one"]
-
-
-@pytest.mark.parametrize("step", ["loader", "warmup", "validate", "validate False"])
-def test_a_failing_candidate_is_reported_with_its_reason_and_the_model_stays(
-    registry: MemoryRegistry, step: str
-) -> None:
-    registry.add("two")
-
-    def fails(name: str) -> bool:
-        return step == name and len(Model.made) + (name == "loader") > 1
-
-    def loader(path: Path) -> Model:
-        if fails("loader"):
-            raise RuntimeError("no such layer")
-        return Model(path)
-
-    def warmup(_: Model) -> None:
-        if fails("warmup"):
-            raise RuntimeError("no such layer")
-
-    def validate(_: Model) -> bool:
-        if fails("validate"):
-            raise RuntimeError("no such layer")
-        return not (step == "validate False" and len(Model.made) > 1)
-
-    with LiveModel(REFERENCE, loader=loader, warmup=warmup, validate=validate) as live:
-        registry.move(2)
-        wait_until(lambda: live.status().state is LiveState.FAILED, "the candidate has failed")
-        failure = live.status().failure
-        assert failure is not None
-        assert failure.resolution.version == 2
-        assert failure.retry_in_seconds > 0
-        wait_until(lambda: last_state(registry) is ReplicaState.FAILED, "the failure is reported")
-        report = registry.reports[-1]
-        assert (report.version, report.serving_version) == (2, 1)
-        assert report.failure == failure.reason
-        if step == "validate False":
-            assert isinstance(failure.error, ValidationFailed)
-        else:
-            assert "no such layer" in report.failure
-        assert live.current.predict() == "one"
-        assert [model.close_count for model in Model.made[1:]] == [1] * (len(Model.made) - 1)
-
-
-def test_a_candidate_that_was_turned_down_does_not_stay_in_memory(
-    registry: MemoryRegistry,
-) -> None:
-    registry.add("two")
-
-    def validate(model: Model) -> None:
-        if model.text == "two":
-            raise RuntimeError("worse than before")
-
-    with LiveModel(REFERENCE, loader=Model, validate=validate) as live:
-        registry.move(2)
-        wait_until(lambda: live.status().state is LiveState.FAILED, "the candidate has failed")
-        rejected = weakref.ref(Model.made[1])
-        Model.made.clear()
-        gc.collect()
-        assert rejected() is None
-
-
-def test_a_failed_candidate_is_tried_again_after_a_while(registry: MemoryRegistry) -> None:
-    registry.add("two")
-    attempts: list[str] = []
-
-    def loader(path: Path) -> Model:
-        model = Model(path)
-        attempts.append(model.text)
-        if attempts.count("two") in {1, 2}:
-            raise RuntimeError("out of memory")
-        return model
-
-    with LiveModel(REFERENCE, loader=loader, retry_seconds=0.01) as live:
-        registry.move(2)
-        wait_for_text(live, "two")
-        assert live.status().failure is None
-        assert live.status().failure_count == 2
-
-
-def test_a_failed_candidate_gives_way_when_the_alias_moves(
-    live: LiveModel[Model], registry: MemoryRegistry
-) -> None:
-    registry.move(registry.add("broken"))
-    wait_until(lambda: live.status().state is LiveState.FAILED, "the candidate has failed")
-    registry.move(2)
-    wait_for_text(live, "two")
-    assert live.status().failure is None
-
-
-def test_an_alias_that_moves_during_a_load_ends_at_its_newest_target(
-    registry: MemoryRegistry,
-) -> None:
-    registry.add("two")
-    registry.add("three")
-    loading, go_on = threading.Event(), threading.Event()
-
-    def loader(path: Path) -> Model:
-        model = Model(path)
-        if model.text == "two":
-            loading.set()
-            assert go_on.wait(30)
-        return model
-
-    with LiveModel(REFERENCE, loader=loader) as live:
-        registry.move(2)
-        assert loading.wait(30)
-        registry.move(3)
-        wait_until(lambda: live.status().target == registry.resolution(3), "the move is heard")
-        go_on.set()
-        wait_for_text(live, "three")
-        assert live.status().swap_count == 2
-        dropped = next(model for model in Model.made if model.text == "two")
-        wait_until(lambda: dropped.close_count == 1, "the stale candidate is closed")
-
-
-def test_an_alias_that_moves_during_a_fetch_does_not_wait_for_it(
-    live: LiveModel[Model], registry: MemoryRegistry
-) -> None:
-    registry.sources[1].gate.clear()
-    registry.downloading.clear()
-    registry.move(2)
-    assert registry.downloading.wait(30)
-    registry.move(3)
-    wait_for_text(live, "three")
-
-
 def test_a_deleted_alias_leaves_the_model_serving_and_shows_in_the_status(
     live: LiveModel[Model], registry: MemoryRegistry
 ) -> None:
@@ -339,104 +186,6 @@ def test_after_an_outage_the_last_report_is_repeated(
     registry.reports.clear()
     registry.come_back()
     wait_until(lambda: last_state(registry) is ReplicaState.SERVING, "serving is reported again")
-
-
-def test_with_the_registry_down_a_start_takes_what_served_last(
-    live: LiveModel[Model], registry: MemoryRegistry
-) -> None:
-    registry.move(2)
-    wait_for_text(live, "two")
-    wait_until(lambda: live.status().state is LiveState.SERVING, "nothing drains")
-    live.close()
-    registry.down = True
-    with LiveModel(REFERENCE, loader=Model) as again:
-        assert again.current.predict() == "two"
-        assert not again.status().connected
-        registry.move(3)
-        registry.come_back()
-        wait_for_text(again, "three")
-
-
-def test_a_start_on_a_broken_target_takes_what_served_last(registry: MemoryRegistry) -> None:
-    LiveModel(REFERENCE, loader=Model).start().close()
-    registry.move(registry.add("broken"))
-    with LiveModel(REFERENCE, loader=Model) as again:
-        assert again.current.predict() == "one"
-        failure = again.status().failure
-        assert failure is not None
-        assert failure.resolution.version == 2
-
-
-def test_a_first_model_that_does_not_load_is_an_error_with_its_cause(
-    registry: MemoryRegistry,
-) -> None:
-    registry.move(registry.add("broken"))
-    live = LiveModel(REFERENCE, loader=Model)
-    with pytest.raises(FirstLoadFailed, match="broken does not load") as caught:
-        live.start()
-    assert isinstance(caught.value.__cause__, ValueError)
-    assert registry.closed.is_set()
-    assert last_state(registry) is ReplicaState.FAILED
-
-
-def test_a_reference_that_names_nothing_is_an_error(registry: MemoryRegistry) -> None:
-    registry.move(None)
-    with pytest.raises(FirstLoadFailed, match="ALIAS_NOT_FOUND") as caught:
-        LiveModel(REFERENCE, loader=Model).start()
-    assert isinstance(caught.value.__cause__, AliasNotFound)
-
-
-def test_a_registry_that_refuses_is_an_error_with_its_cause(registry: MemoryRegistry) -> None:
-    registry.refusal = Unauthenticated("A token is needed.")
-    with pytest.raises(FirstLoadFailed, match="token") as caught:
-        LiveModel(REFERENCE, loader=Model).start()
-    assert caught.value.__cause__ is registry.refusal
-
-
-def test_a_registry_that_refuses_for_a_while_is_asked_again(
-    registry: MemoryRegistry, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    LiveModel(REFERENCE, loader=Model).start().close()
-    monkeypatch.setattr("herdbook.live.follower._REFUSED_SECONDS", 0.01)
-    registry.refusal = Unauthenticated("A token is needed.")
-    registry.move(registry.add("two"))
-    with LiveModel(REFERENCE, loader=Model) as again:
-        assert again.current.predict() == "one"
-        assert again.status().outage_reason == "A token is needed."
-        registry.refusal = None
-        wait_for_text(again, "two")
-
-
-def test_a_start_without_registry_and_cache_ends_in_time_and_says_why(
-    registry: MemoryRegistry,
-) -> None:
-    registry.down = True
-    with pytest.raises(FirstLoadFailed, match=r"within 0\.3 s: The registry is down") as caught:
-        LiveModel(REFERENCE, loader=Model, timeout_seconds=0.3).start()
-    assert isinstance(caught.value.__cause__, Unavailable)
-
-
-def test_a_start_that_hangs_in_its_loader_ends_in_time_and_drops_the_late_model(
-    registry: MemoryRegistry,
-) -> None:
-    go_on = threading.Event()
-
-    def loader(path: Path) -> Model:
-        assert go_on.wait(30)
-        return Model(path)
-
-    live = LiveModel(REFERENCE, loader=loader, timeout_seconds=0.2, drain_timeout_seconds=0.1)
-    with pytest.raises(FirstLoadFailed, match="still loading"):
-        live.start()
-    go_on.set()
-    wait_until(lambda: Model.made and Model.made[0].close_count == 1, "the late model is closed")
-
-
-def test_a_version_without_files_in_the_registry_says_so(registry: MemoryRegistry) -> None:
-    source = registry.sources[0]
-    source.digest = None  # type: ignore[assignment]
-    with pytest.raises(FirstLoadFailed, match="does not hold the files"):
-        LiveModel(REFERENCE, loader=Model).start()
 
 
 def test_unload_first_closes_the_old_model_before_the_new_one_is_loaded(
@@ -511,43 +260,6 @@ def test_unload_first_keeps_a_model_whose_leases_do_not_end(registry: MemoryRegi
             assert model.predict() == "one"
             del model
         wait_until(lambda: live.version == 2, "version 2 serves")
-
-
-def test_changes_are_told_in_order_and_what_a_listener_raises_disturbs_nobody(
-    registry: MemoryRegistry,
-) -> None:
-    heard: list[LiveStatus] = []
-
-    def listen(status: LiveStatus) -> None:
-        heard.append(status)
-        raise RuntimeError("listener")
-
-    registry.add("two")
-    with LiveModel(REFERENCE, loader=Model, on_change=listen) as live:
-        registry.move(2)
-        wait_for_text(live, "two")
-    states = [status.state for status in heard]
-    served = [status.serving.version for status in heard if status.serving]
-    assert states.index(LiveState.DOWNLOADING) < states.index(LiveState.LOADING)
-    assert served == sorted(served)
-    assert served[-1] == 2
-
-
-def test_a_step_is_told_before_it_is_taken(registry: MemoryRegistry) -> None:
-    story: list[str] = []
-
-    def load(path: Path) -> Model:
-        story.append("load")
-        return Model(path)
-
-    def listen(status: LiveStatus) -> None:
-        story.append(status.state)
-        if status.state is LiveState.DOWNLOADING and registry.downloading.is_set():
-            story.append("too late")
-
-    with LiveModel(REFERENCE, loader=load, on_change=listen) as live:
-        wait_until(lambda: live.status().connected and "serving" in story, "it serves")
-    assert story[:4] == ["downloading", "loading", "load", "serving"]
 
 
 def test_a_small_cache_keeps_what_serves_and_lets_go_of_what_did(
@@ -642,51 +354,3 @@ def test_current_is_a_slot_and_nothing_more() -> None:
     assert type(LiveModel.__dict__.get("current", LiveModel.current)).__name__ == (
         "member_descriptor"
     )
-
-
-class Speechless(Exception):
-    def __str__(self) -> str:
-        raise RuntimeError("nothing to say")
-
-
-@pytest.mark.parametrize(
-    ("error", "words"),
-    [
-        (ValueError("no file \udcff"), r"ValueError: no file \udcff"),
-        (Speechless(), "Speechless: (its message raised RuntimeError)"),
-        (SystemExit(3), "SystemExit: 3"),
-    ],
-)
-def test_no_error_of_a_loader_ends_the_watch(
-    registry: MemoryRegistry, error: BaseException, words: str
-) -> None:
-    def load(path: Path) -> Model:
-        model = Model(path)
-        if model.text == "two":
-            raise error
-        return model
-
-    with LiveModel(REFERENCE, loader=load) as live:
-        registry.move(registry.add("two"))
-        wait_until(lambda: live.status().failure is not None, "the candidate has failed")
-        wait_until(lambda: last_state(registry) is ReplicaState.FAILED, "the registry knows")
-        assert words in registry.reports[-1].failure
-        registry.move(registry.add("three"))
-        wait_for_text(live, "three")
-
-
-def test_a_listener_that_ends_its_thread_does_not_end_the_watch(registry: MemoryRegistry) -> None:
-    def listen(_: LiveStatus) -> None:
-        raise SystemExit(1)
-
-    with LiveModel(REFERENCE, loader=Model, on_change=listen) as live:
-        registry.move(registry.add("two"))
-        wait_for_text(live, "two")
-
-
-def test_a_first_error_that_cannot_be_written_ends_the_start(registry: MemoryRegistry) -> None:
-    def load(_: Path) -> Model:
-        raise Speechless
-
-    with pytest.raises(FirstLoadFailed, match="its message raised RuntimeError"):
-        LiveModel(REFERENCE, loader=load).start()
