@@ -122,9 +122,20 @@ def _responding(behaviour: Behaviour, serialize: Callable[[Any], bytes]) -> Beha
     async def respond_often(request: Any, context: Context) -> None:
         async with aclosing(behaviour(request, context)) as responses:
             async for response in responses:
-                await context.write(_serialized(serialize, response))
+                await _write(context, _serialized(serialize, response))
 
     return respond_often if inspect.isasyncgenfunction(behaviour) else respond_once
+
+
+async def _write(context: Context, data: bytes) -> None:
+    """Send a message.
+
+    A write fails when the caller goes away meanwhile, which the context may not know yet.
+    """
+    try:
+        await context.write(data)
+    except grpc.aio.InternalError as error:
+        raise asyncio.CancelledError from error
 
 
 def _serialized(serialize: Callable[[Any], bytes], response: Any) -> bytes:

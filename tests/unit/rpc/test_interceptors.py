@@ -205,3 +205,12 @@ async def test_a_method_that_does_not_exist_is_unimplemented(servicer) -> None:
         with pytest.raises(grpc.aio.AioRpcError) as caught:
             await served.channel.unary_unary("/herdbook.v1.ArtifactService/Moo")(b"")
     assert caught.value.code() is grpc.StatusCode.UNIMPLEMENTED
+
+
+async def test_a_write_that_fails_means_that_the_caller_has_left() -> None:
+    class Left:
+        async def write(self, data: bytes) -> None:
+            raise grpc.aio.InternalError
+
+    with pytest.raises(asyncio.CancelledError):
+        await interceptors._write(Left(), b"moo")
