@@ -41,6 +41,9 @@ from herdbook_server.registry.references import parse_reference
 READ_AHEAD = 4
 """Chunks that are fetched from the store while one is sent."""
 
+READ_AHEAD_IN_ALL = 64
+"""The same over all streams; those that find no room fetch one chunk after the other."""
+
 PART_MAX_BYTES = 1024 * 1024
 """Size of a manifest's part on the wire, unless one file alone exceeds it."""
 
@@ -81,6 +84,7 @@ class Downloads:
     def __init__(self, *, database: Database, chunks: ChunkStore) -> None:
         self._database = database
         self._chunks = chunks
+        self._room = Room(READ_AHEAD_IN_ALL)
 
     async def manifest(self, reference: str) -> AsyncGenerator[ManifestPart, None]:
         """Yield a version's files in parts, sorted by the bytes of their paths.
@@ -120,7 +124,7 @@ class Downloads:
             _, manifest = await _contents(records, ByNumber(model, version))
             sizes = await records.manifests.listed(manifest, list(set(digests)))
         refs = [ChunkRef(digest, _size(sizes, digest)) for digest in digests]
-        async with aclosing(_batches(_ahead(self._fetch, refs))) as batches:
+        async with aclosing(_batches(_ahead(self._fetch, refs, self._room))) as batches:
             async for batch in batches:
                 yield batch
 
@@ -178,7 +182,7 @@ class Downloads:
         first, start = _chunk_at(chunks, offset)
         last, _ = _chunk_at(chunks, end - 1) if end > offset else (first - 1, 0)
         wanted = chunks[first : last + 1]
-        async with aclosing(_ahead(self._fetch_verified, wanted)) as fetched:
+        async with aclosing(_ahead(self._fetch_verified, wanted, self._room)) as fetched:
             async for _, data in fetched:
                 yield data[max(0, offset - start) : end - start]
                 start += len(data)
@@ -206,19 +210,50 @@ class Downloads:
             raise
 
 
+class Room:
+    """Places that are taken if there are any, and never waited for."""
+
+    def __init__(self, places: int) -> None:
+        self._free = places
+
+    def take(self) -> bool:
+        """Return whether there was a place."""
+        if not self._free:
+            return False
+        self._free -= 1
+        return True
+
+    def leave(self, places: int) -> None:
+        """Give places back."""
+        self._free += places
+
+
 async def _ahead(
-    fetch: Callable[[ChunkRef], Coroutine[object, object, bytes]], refs: Iterable[ChunkRef]
+    fetch: Callable[[ChunkRef], Coroutine[object, object, bytes]],
+    refs: Iterable[ChunkRef],
+    room: Room,
 ) -> AsyncGenerator[tuple[bytes, bytes], None]:
-    """Yield digests and bytes of chunks in order, a few of them being fetched ahead."""
+    """Yield digests and bytes of chunks in order, a few of them being fetched ahead.
+
+    The one that is waited for needs no place in the room, so that every stream goes on.
+    """
     ahead: deque[tuple[ChunkRef, asyncio.Task[bytes]]] = deque()
+    coming = iter(refs)
     try:
-        for ref in refs:
-            ahead.append((ref, asyncio.create_task(fetch(ref))))
-            if len(ahead) > READ_AHEAD:
-                yield await _next(ahead)
-        while ahead:
-            yield await _next(ahead)
+        while True:
+            while not ahead or (len(ahead) <= READ_AHEAD and room.take()):
+                ref = next(coming, None)
+                if ref is None:
+                    room.leave(1 if ahead else 0)
+                    break
+                ahead.append((ref, asyncio.create_task(fetch(ref))))
+            if not ahead:
+                return
+            fetched = await _next(ahead)
+            room.leave(1 if ahead else 0)
+            yield fetched
     finally:
+        room.leave(max(0, len(ahead) - 1))
         for _, task in ahead:
             task.cancel()
         await asyncio.gather(*(task for _, task in ahead), return_exceptions=True)

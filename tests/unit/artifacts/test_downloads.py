@@ -5,14 +5,14 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import random
-from contextlib import aclosing
+from contextlib import AsyncExitStack, aclosing
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from herdbook_server import errors
-from herdbook_server.artifacts.downloads import READ_AHEAD, Downloads
+from herdbook_server.artifacts.downloads import READ_AHEAD, READ_AHEAD_IN_ALL, Downloads
 from herdbook_server.artifacts.limits import CHUNK_MAX_BYTES
 from herdbook_server.ports.values import ChunkRef, File
 from tests.support.waiting import eventually
@@ -117,3 +117,22 @@ async def test_a_chunk_that_is_gone_ends_a_download_after_those_before_it() -> N
     assert [digest for batch in received for digest, _ in batch] == barn.digests[:2]
     with pytest.raises(errors.ChunkLost):
         await anext(batches)
+
+
+async def test_all_readers_together_hold_little_and_each_of_them_goes_on() -> None:
+    readers = 2 * READ_AHEAD_IN_ALL
+    barn = Barn(*numbered(10))
+    async with AsyncExitStack() as stack:
+        slow = []
+        for _ in range(readers):
+            pieces = barn.downloads.read_file(REFERENCE, "model.bin", offset=0, limit=0)
+            slow.append(await stack.enter_async_context(aclosing(pieces)))
+            await anext(pieces)
+        assert barn.store.gets <= 2 * readers + READ_AHEAD_IN_ALL
+        rest = [[piece.data async for piece in pieces] for pieces in slow]
+    assert all(data == numbered(10)[1:] for data in rest)
+    barn.store.gets = 0
+    pieces = barn.downloads.read_file(REFERENCE, "model.bin", offset=0, limit=0)
+    async with aclosing(pieces):
+        await anext(pieces)
+        await eventually(lambda: barn.store.gets == 1 + READ_AHEAD, "read-ahead is possible again")
