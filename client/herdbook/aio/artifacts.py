@@ -169,10 +169,11 @@ class AsyncArtifactCalls:
             NoManifest: The registry does not hold the files of this version.
             NotFound: The reference names nothing.
         """
-        opened = await in_thread(
-            lambda cancel: self._transfers.open_file(reference, path, cancel=cancel)
+        return await in_thread(
+            lambda cancel: AsyncRemoteFile(
+                self._transfers.open_file(reference, path, cancel=cancel), cancel
+            )
         )
-        return AsyncRemoteFile(opened)
 
     async def get_manifest(self, reference: str) -> VersionManifest:
         """Reads the list of a version's files, and checks its digest.

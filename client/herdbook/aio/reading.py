@@ -7,13 +7,18 @@ from types import TracebackType
 from typing import Self
 
 from herdbook.aio.threads import in_thread
+from herdbook.transfer.cancellation import CancelToken
 
 
 class AsyncRemoteFile:
-    """One file of a version; like a binary file, but its methods are awaited."""
+    """One file of a version; like a binary file, but its methods are awaited.
 
-    def __init__(self, file: io.BufferedReader) -> None:
+    A read that is cancelled ends at once, and the file with it.
+    """
+
+    def __init__(self, file: io.BufferedReader, cancel: CancelToken) -> None:
         self._file = file
+        self._cancel = cancel
 
     @property
     def name(self) -> str:
@@ -27,7 +32,12 @@ class AsyncRemoteFile:
 
     async def read(self, size_bytes: int = -1) -> bytes:
         """Reads so many bytes, or as many as there are; a negative number reads to the end."""
-        return await in_thread(lambda _: self._file.read(size_bytes))
+
+        def work(cancel: CancelToken) -> bytes:
+            with cancel.breaks_off(self._cancel.cancel):
+                return self._file.read(size_bytes)
+
+        return await in_thread(work)
 
     async def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
         """Moves the position and returns it."""

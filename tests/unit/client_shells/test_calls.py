@@ -318,16 +318,34 @@ async def test_a_push_that_is_cancelled_stops(
     (tmp_path / "weights").write_bytes(b"w" * 1000)
     with registry.lock:
         task = asyncio.create_task(aclient.push("m", tmp_path / "weights"))
-        await eventually(_transfer_threads, "the push is under way")
+        await eventually(lambda: _threads("herdbook-transfer"), "the push is under way")
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
             await task
     assert not registry.versions["m"]
-    assert not _transfer_threads()
+    assert not _threads("herdbook-transfer")
 
 
-def _transfer_threads() -> list[threading.Thread]:
-    return [t for t in threading.enumerate() if t.name.startswith("herdbook-transfer")]
+async def test_a_read_that_is_cancelled_ends_though_the_server_hangs(
+    registry: FakeRegistry, aclient: AsyncClient, tmp_path: Path
+) -> None:
+    (tmp_path / "weights").write_bytes(b"w" * 1000)
+    await aclient.push("m", tmp_path / "weights", capture=False)
+    async with await aclient.open_file("m:1", "weights") as remote:
+        before = registry.calls["DownloadChunks"]
+        with registry.lock:
+            reading = asyncio.create_task(remote.read())
+            await eventually(lambda: _threads("herdbook_"), "the read is under way")
+            reading.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await asyncio.wait_for(reading, 10)
+        assert registry.calls["DownloadChunks"] <= before + 1
+        with pytest.raises(errors.Cancelled):
+            await remote.read()
+
+
+def _threads(prefix: str) -> list[threading.Thread]:
+    return [thread for thread in threading.enumerate() if thread.name.startswith(prefix)]
 
 
 def test_a_version_by_reference_is_described_like_a_pushed_one(
