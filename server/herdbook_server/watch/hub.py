@@ -5,6 +5,9 @@ offers that to their watchers. A state is stamped with a revision that was read 
 so it may be newer than its stamp but never older; watchers drop what is stamped no later than what
 they have. Nothing is lost by that: whatever made the dropped state has a later revision, which the
 hub has yet to follow and will stamp as such.
+
+The hub starts to follow at the first revision that it or a watcher reads, so that no watcher is
+told a state of before that.
 """
 
 from __future__ import annotations
@@ -63,13 +66,13 @@ class Hub:
         self._lookups = asyncio.Semaphore(max_initial_lookups)
         self._interest = Interest()
         self._watchers: set[Watcher] = set()
-        self._revision = 0
+        self._revision: int | None = None
         self._draining = False
 
     @property
     def revision(self) -> int:
         """The revision up to which watchers have been told."""
-        return self._revision
+        return self._revision or 0
 
     @property
     def watch_count(self) -> int:
@@ -77,22 +80,18 @@ class Hub:
         return len(self._watchers)
 
     async def run(self) -> None:
-        """Follows the record until cancelled; outlives outages of the database."""
-        self._revision = await self._first_revision()
-        time = asyncio.get_running_loop().time
-        due = time() + self._bookmark_seconds
-        while True:
-            try:
-                await self._database.wait_for_change(
-                    self._revision, timeout_seconds=self._bookmark_seconds
-                )
-                await self._follow()
-                if time() >= due:
-                    self._bookmark_all()
-                    due = time() + self._bookmark_seconds
-            except DatabaseUnavailable as error:
-                logger.warning("The watch hub waits for the database: %s", error)
-                await asyncio.sleep(self._retry_seconds)
+        """Follows the record until cancelled; outlives outages of the database.
+
+        Whatever else goes wrong ends every watch, as nobody knows what was told: watchers that
+        come back are told the present state. May be run again then.
+        """
+        try:
+            await self._run()
+        except Exception:
+            self._revision = None
+            for watcher in self._watchers:
+                watcher.end(_failed())
+            raise
 
     async def watch(self, subscription: Subscription) -> AsyncGenerator[Update, None]:
         """Present states, a bookmark, then changes and bookmarks, without end.
@@ -118,13 +117,30 @@ class Hub:
         for watcher in self._watchers:
             watcher.end(_draining())
 
-    async def _first_revision(self) -> int:
+    async def _run(self) -> None:
+        time = asyncio.get_running_loop().time
+        due = time() + self._bookmark_seconds
         while True:
             try:
-                return await self._database.revision()
+                if self._revision is None:
+                    await self._newest()
+                revision = self.revision
+                timeout_seconds = self._bookmark_seconds
+                await self._database.wait_for_change(revision, timeout_seconds=timeout_seconds)
+                await self._follow()
+                if time() >= due:
+                    self._bookmark_all()
+                    due = time() + self._bookmark_seconds
             except DatabaseUnavailable as error:
                 logger.warning("The watch hub waits for the database: %s", error)
                 await asyncio.sleep(self._retry_seconds)
+
+    async def _newest(self) -> int:
+        """The newest revision; the first that is read is where the hub starts to follow."""
+        revision = await self._database.revision()
+        if self._revision is None:
+            self._revision = revision
+        return revision
 
     def _admit(
         self, subscription: Subscription, references: Sequence[tuple[str, Reference]]
@@ -144,7 +160,7 @@ class Hub:
     async def _offer_initial(
         self, watcher: Watcher, references: Sequence[tuple[str, Reference]]
     ) -> None:
-        revision = await self._database.revision()
+        revision = await self._newest()
         async with self._database.read() as records:
             named = await look_up(records, [reference for _, reference in references])
             for text, reference in references:
@@ -168,7 +184,7 @@ class Hub:
     async def _follow(self) -> None:
         while True:
             async with self._database.read() as records:
-                events = await records.events.after(self._revision, limit=EVENTS_PER_READ)
+                events = await records.events.after(self.revision, limit=EVENTS_PER_READ)
                 if not events:
                     return
                 await self._tell(records, events, revision=events[-1].revision)
@@ -202,7 +218,7 @@ class Hub:
 
     def _bookmark_all(self) -> None:
         for watcher in self._watchers:
-            watcher.bookmark(self._revision)
+            watcher.bookmark(self.revision)
 
 
 def _parse(subscription: Subscription) -> list[tuple[str, Reference]]:
@@ -219,3 +235,7 @@ def _state(text: str, naming: Naming, revision: int) -> ReferenceState:
 
 def _draining() -> Draining:
     return Draining("This server is shutting down: connect again.", retry_after_seconds=1)
+
+
+def _failed() -> Draining:
+    return Draining("This server ends its watches: connect again.", retry_after_seconds=1)

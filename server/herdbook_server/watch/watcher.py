@@ -40,17 +40,19 @@ class Watcher:
             self._offered[state.reference] = state
             return
         self._offered[state.reference] = state
-        if last is None or not _same(last, state):
+        if last is None or not _same(last, state) or last.missing_reason != state.missing_reason:
             self._pending[state.reference] = state
             self._wake.set()
 
     def bookmark(self, revision: int, *, initial_done: bool = False) -> None:
-        """Queues a bookmark behind the states that are queued now; it replaces one still untold."""
-        if revision < self._bookmarked:
-            return
-        self._bookmarked = revision
+        """Queues a bookmark behind the states that are queued now; it replaces one still untold.
+
+        Bookmarks never go back: one that comes late, from a look-up or a hub that is behind, says
+        again what the last one said.
+        """
+        self._bookmarked = max(revision, self._bookmarked)
         first = initial_done or (self._bookmark is not None and self._bookmark.initial_done)
-        self._bookmark = Bookmark(revision, initial_done=first)
+        self._bookmark = Bookmark(self._bookmarked, initial_done=first)
         self._wake.set()
 
     def end(self, error: HerdbookError) -> None:

@@ -8,8 +8,10 @@ import pytest
 
 from herdbook_server.errors import Draining, FieldInvalid, ReferenceInvalid, TooManyWatches
 from herdbook_server.ports.values import Stage
+from herdbook_server.watch.fleet import Fleet
+from herdbook_server.watch.hub import Hub
 from herdbook_server.watch.values import Bookmark, ReferenceState
-from tests.unit.registry.conftest import ADA, MODEL
+from tests.unit.registry.conftest import ADA, MODEL, Registry
 from tests.unit.watch.conftest import Watching
 
 CHAMPION = f"{MODEL}@champion"
@@ -42,8 +44,10 @@ async def test_a_reference_that_names_nothing_is_a_state_and_appears_later(
         (missing,) = await stream.initial()
         await watching.registry.register()
         without_alias = await watching.registry.models.get(MODEL)
+        other_reason = await stream.state()
         await champion(watching, without_alias.latest_version)
         found = await stream.state()
+    assert other_reason.missing_reason == "ALIAS_NOT_FOUND"
     assert (missing.resolution, missing.missing_reason) == (None, "MODEL_NOT_FOUND")
     assert names(found) == (CHAMPION, 1)
 
@@ -139,6 +143,48 @@ async def test_draining_ends_watches_and_refuses_new_ones(watching: Watching) ->
     async with watching.watch(CHAMPION) as stream:
         with pytest.raises(Draining):
             await stream.next()
+
+
+async def test_a_change_before_the_hub_first_looks_reaches_who_watches_already(
+    registry: Registry,
+) -> None:
+    await registry.register()
+    await registry.register()
+    await registry.aliases.set(ADA, MODEL, "champion", 1)
+    fleet = Fleet(database=registry.database, clock=registry.clock)
+    watching = Watching(
+        registry, Hub(database=registry.database, fleet=fleet, max_watches=1), fleet
+    )
+    async with watching.watch(CHAMPION) as stream:
+        await stream.initial()
+        await champion(watching, 2)
+        following = asyncio.create_task(watching.hub.run())
+        assert names(await stream.state()) == (CHAMPION, 2)
+        following.cancel()
+
+
+async def test_a_hub_that_fails_ends_its_watches_and_runs_again(
+    registry: Registry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await registry.register()
+    fleet = Fleet(database=registry.database, clock=registry.clock)
+    hub = Hub(database=registry.database, fleet=fleet, max_watches=1)
+    watching = Watching(registry, hub, fleet)
+    async with watching.watch(MODEL) as stream:
+        await stream.initial()
+        with monkeypatch.context() as broken:
+            broken.setattr(hub, "_tell", None)
+            await registry.register()
+            with pytest.raises(TypeError):
+                await hub.run()
+        with pytest.raises(Draining):
+            await stream.state()
+    following = asyncio.create_task(hub.run())
+    async with watching.watch(MODEL) as stream:
+        assert [names(state) for state in await stream.initial()] == [(MODEL, 2)]
+        await registry.register()
+        assert names(await stream.state()) == (MODEL, 3)
+    following.cancel()
 
 
 async def test_a_watch_too_many_is_refused_and_a_closed_one_makes_room(

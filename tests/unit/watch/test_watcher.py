@@ -104,6 +104,21 @@ async def test_bookmarks_never_go_back() -> None:
     assert await told(mailbox) == [Bookmark(5, initial_done=True)]
 
 
+async def test_the_end_of_the_initial_states_is_told_though_the_hub_is_further_on() -> None:
+    mailbox = watcher()
+    mailbox.bookmark(5)
+    mailbox.bookmark(3, initial_done=True)
+    assert await told(mailbox) == [Bookmark(5, initial_done=True)]
+
+
+async def test_that_a_reference_is_missing_for_another_reason_is_told() -> None:
+    mailbox = watcher()
+    mailbox.offer(ReferenceState(REFERENCE, None, 1, "MODEL_NOT_FOUND"))
+    mailbox.offer(state(None, 2))
+    mailbox.offer(state(None, 3))
+    assert await told(mailbox) == [state(None, 2)]
+
+
 async def test_a_waiting_watcher_wakes_for_a_state() -> None:
     mailbox = watcher()
     waiting = asyncio.create_task(mailbox.next())
