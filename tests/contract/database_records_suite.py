@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
@@ -323,3 +324,27 @@ class RecordTests:
             failed = report("r1", failure="out of memory", version=2, reported_at_us=5)
             await records.replicas.put(failed, expires_at_us=20)
             assert await records.replicas.live(now_us=15, limit=5) == [failed]
+
+    async def test_a_newcomer_does_not_replace_what_the_replica_has_said(
+        self, database: Database
+    ) -> None:
+        said, newcomer = report("r1"), report("r1", version=0, serving_version=0)
+        async with database.bookkeep() as records:
+            await records.replicas.put(said, expires_at_us=20)
+            await records.replicas.add(newcomer, expires_at_us=20)
+            assert await records.replicas.live(now_us=15, limit=5) == [said]
+            await records.replicas.add(replace(newcomer, replica_id="r2"), expires_at_us=20)
+            assert len(await records.replicas.live(now_us=15, limit=5)) == 2
+
+    async def test_leases_are_extended_by_the_prefix_of_models(self, database: Database) -> None:
+        async with database.bookkeep() as records:
+            for replica_id, model in (("r1", "team/cow"), ("r1", "teams/cow"), ("r2", "team/cow")):
+                said = report(replica_id, f"{model}@champion", model=model)
+                await records.replicas.put(said, expires_at_us=10)
+            await records.replicas.renew_below([("r1", "team/"), ("r1", "tea%")], expires_at_us=20)
+            live = await records.replicas.live(now_us=15, limit=9)
+            assert [(one.replica_id, one.model) for one in live] == [("r1", "team/cow")]
+            await records.replicas.renew_below([("r1", ""), ("r2", "team/")], expires_at_us=5)
+            assert await records.replicas.live(now_us=15, limit=9) == live
+            await records.replicas.renew_below([("r1", "")], expires_at_us=30)
+            assert len(await records.replicas.live(now_us=25, limit=9)) == 2

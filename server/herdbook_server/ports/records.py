@@ -290,10 +290,18 @@ class Replicas(Protocol):
         """
         ...
 
+    async def add(self, report: ReplicaReport, *, expires_at_us: int) -> None:
+        """Stores that a replica watches a reference, unless it has said something of it."""
+        ...
+
     async def renew(
         self, keys: Sequence[tuple[str, str]], *, expires_at_us: int
     ) -> Sequence[tuple[str, str]]:
         """Extends leases of (replica id, reference); returns those that have no row any more."""
+        ...
+
+    async def renew_below(self, keys: Sequence[tuple[str, str]], *, expires_at_us: int) -> None:
+        """Extends, for (replica id, prefix), the leases of what it said of models below that."""
         ...
 
     async def live(

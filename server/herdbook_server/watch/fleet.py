@@ -9,14 +9,15 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import Counter
-from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 
-from herdbook_server.errors import DatabaseUnavailable
+from herdbook_server.errors import DatabaseUnavailable, FieldInvalid
 from herdbook_server.ports.clock import Clock
 from herdbook_server.ports.database import Database
 from herdbook_server.ports.values import ReplicaReport, ReplicaState
+from herdbook_server.registry import rules
 from herdbook_server.registry.references import parse_reference
 from herdbook_server.watch.resolving import look_up
 from herdbook_server.watch.values import Replica, Subscription
@@ -26,6 +27,10 @@ logger = logging.getLogger(__name__)
 PAGE = 1000
 MAX_FAILURES = 100
 """Failures that one answer about convergence lists."""
+
+ID_MAX_CHARACTERS = 200
+TEXT_MAX_CHARACTERS = 256
+FAILURE_MAX_BYTES = 4096
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +60,9 @@ class Fleet:
         self._clock = clock
         self._lease_us = int(lease_seconds * 1_000_000)
         self._open: Counter[tuple[Replica, str]] = Counter()
+        """Watches by replica and reference."""
+        self._open_below: Counter[tuple[Replica, str]] = Counter()
+        """Watches by replica and prefix of models."""
 
     async def run(self) -> None:
         """Renews the leases of open watches until cancelled; outlives outages of the database."""
@@ -62,6 +70,7 @@ class Fleet:
             await asyncio.sleep(self._lease_us / 3_000_000)
             try:
                 await self._renew(list(self._open))
+                await self._renew_below(list(self._open_below))
                 async with self._database.bookkeep() as records:
                     await records.replicas.forget_before(self._clock.now_us() - self._lease_us)
             except DatabaseUnavailable as error:
@@ -69,25 +78,28 @@ class Fleet:
 
     @asynccontextmanager
     async def presence(self, subscription: Subscription) -> AsyncIterator[None]:
-        """Keeps a watching replica live for the length of the block."""
-        if subscription.replica is None:
+        """Keeps a watching replica live for the length of the block.
+
+        Below a prefix, what it has said of a reference stays live; before that it counts nowhere.
+        """
+        replica = subscription.replica
+        if replica is None:
             yield
             return
         watched = {str(parse_reference(text)) for text in subscription.references}
-        keys = [(subscription.replica, reference) for reference in sorted(watched)]
+        keys = [(replica, reference) for reference in sorted(watched)]
+        below = [(replica, prefix) for prefix in sorted(set(subscription.model_prefixes))]
         await self._renew(keys)
-        self._open.update(keys)
-        try:
+        await self._renew_below(below)
+        with _counted(self._open, keys), _counted(self._open_below, below):
             yield
-        finally:
-            self._open.subtract(keys)
-            self._open += Counter()
 
     async def report(self, report: ReplicaReport) -> None:
         """Takes what a replica says of a reference.
 
-        Replaces what it said before and extends its lease.
+        Replaces what it said before and extends its lease. Raises FieldInvalid.
         """
+        _check_report(report)
         async with self._database.bookkeep() as records:
             await records.replicas.put(report, expires_at_us=self._expiry())
 
@@ -128,7 +140,13 @@ class Fleet:
             unknown = await records.replicas.renew(sorted(replicas), expires_at_us=self._expiry())
             for replica_id, reference in unknown:
                 newcomer = self._newcomer(replicas[replica_id, reference], reference)
-                await records.replicas.put(newcomer, expires_at_us=self._expiry())
+                await records.replicas.add(newcomer, expires_at_us=self._expiry())
+
+    async def _renew_below(self, keys: Sequence[tuple[Replica, str]]) -> None:
+        if keys:
+            wanted = [(replica.id, prefix) for replica, prefix in keys]
+            async with self._database.bookkeep() as records:
+                await records.replicas.renew_below(wanted, expires_at_us=self._expiry())
 
     def _newcomer(self, replica: Replica, reference: str) -> ReplicaReport:
         return ReplicaReport(
@@ -147,6 +165,41 @@ class Fleet:
 
     def _expiry(self) -> int:
         return self._clock.now_us() + self._lease_us
+
+
+def check_replica(replica: Replica, *, field: str = "replica") -> None:
+    """Who watches or reports. Raises FieldInvalid."""
+    if not replica.id:
+        raise rules.refuse(FieldInvalid, f"{field}.id", "An id is required.")
+    rules.check_characters(replica.id, field=f"{field}.id", limit=ID_MAX_CHARACTERS)
+    rules.check_characters(replica.host, field=f"{field}.host", limit=TEXT_MAX_CHARACTERS)
+    rules.check_characters(replica.name, field=f"{field}.name", limit=TEXT_MAX_CHARACTERS)
+
+
+def _check_report(report: ReplicaReport) -> None:
+    replica = Replica(report.replica_id, report.host, report.name)
+    check_replica(replica, field="report.replica")
+    for name, number in (("version", report.version), ("serving_version", report.serving_version)):
+        if number < 0:
+            raise rules.refuse(FieldInvalid, f"report.{name}", f"{number} is no version's number.")
+    digest = report.serving_digest
+    rules.check_characters(digest, field="report.serving_digest", limit=TEXT_MAX_CHARACTERS)
+    rules.check_bytes(report.failure, field="report.failure", limit_bytes=FAILURE_MAX_BYTES)
+
+
+@contextmanager
+def _counted(
+    counts: Counter[tuple[Replica, str]], keys: Sequence[tuple[Replica, str]]
+) -> Iterator[None]:
+    """Count keys for the length of the block, at no cost for those of others."""
+    counts.update(keys)
+    try:
+        yield
+    finally:
+        for key in keys:
+            counts[key] -= 1
+            if not counts[key]:
+                del counts[key]
 
 
 def count(reports: Sequence[ReplicaReport], *, target_version: int) -> Convergence:

@@ -27,8 +27,9 @@ from herdbook_server.ports.database import Database
 from herdbook_server.ports.records import Records
 from herdbook_server.ports.references import ByAlias, Reference
 from herdbook_server.ports.values import Event
+from herdbook_server.registry import rules
 from herdbook_server.registry.references import parse_reference
-from herdbook_server.watch.fleet import Fleet
+from herdbook_server.watch.fleet import Fleet, check_replica
 from herdbook_server.watch.interest import Interest
 from herdbook_server.watch.resolving import Naming, look_up
 from herdbook_server.watch.values import ReferenceState, Subscription, Update
@@ -38,6 +39,9 @@ logger = logging.getLogger(__name__)
 
 MAX_REFERENCES = 1000
 """References and prefixes of one watch, as the contract says."""
+
+MAX_KNOWN = 10_000
+"""States that a watcher has from before, likewise."""
 
 EVENTS_PER_READ = 1000
 
@@ -226,6 +230,11 @@ def _parse(subscription: Subscription) -> list[tuple[str, Reference]]:
     if not 1 <= wanted <= MAX_REFERENCES:
         message = f"A watch names 1 to {MAX_REFERENCES} references and prefixes, not {wanted}."
         raise FieldInvalid(message, fields=[FieldViolation("references", message)])
+    for prefix in subscription.model_prefixes:
+        rules.check_characters(prefix, field="model_prefixes", limit=rules.NAME_MAX_CHARACTERS)
+    rules.check_count(subscription.known, field="known", limit=MAX_KNOWN)
+    if subscription.replica is not None:
+        check_replica(subscription.replica)
     return [(text, parse_reference(text)) for text in dict.fromkeys(subscription.references)]
 
 

@@ -52,6 +52,5 @@ class Interest:
 
     def prefix_watchers(self, model: str) -> Iterator[Watcher]:
         """Who watches every alias of a model."""
-        for prefix, watchers in self._by_prefix.items():
-            if model.startswith(prefix):
-                yield from watchers
+        for end in range(len(model) + 1):
+            yield from self._by_prefix.get(model[:end], ())

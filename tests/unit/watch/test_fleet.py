@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from typing import Any
+
 import pytest
 
-from herdbook_server.errors import ReferenceInvalid
+from herdbook_server.errors import FieldInvalid, ReferenceInvalid
 from herdbook_server.ports.values import ReplicaReport, ReplicaState
 from herdbook_server.watch.values import Replica, Subscription
 from tests.unit.registry.conftest import ADA, MODEL
@@ -90,6 +93,53 @@ async def test_opening_a_watch_keeps_what_the_replica_last_said(watching: Watchi
     async with watching.fleet.presence(subscription):
         (seen,) = await watching.fleet.replicas(None, after=None, limit=10)
     assert seen.state is ReplicaState.SERVING
+
+
+async def test_a_watch_below_a_prefix_keeps_what_its_replica_says_there_live(
+    watching: Watching,
+) -> None:
+    await watching.fleet.report(report("r-1", ReplicaState.SERVING, 2, serving=2))
+    watching.registry.clock.time_us += LEASE_US - 1
+    replica = Replica("r-1", "host", "pod")
+    async with watching.watch(model_prefixes=("fraud/",), replica=replica) as stream:
+        await stream.initial()
+        watching.registry.clock.time_us += LEASE_US - 1
+        (seen,) = await watching.fleet.replicas(CHAMPION, after=None, limit=10)
+    assert seen.state is ReplicaState.SERVING
+
+
+async def test_a_replica_that_watches_twice_is_live_until_the_second_watch_ends(
+    watching: Watching,
+) -> None:
+    subscription = Subscription(references=(CHAMPION,), replica=Replica("r-1", "host", "pod-1"))
+    async with watching.fleet.presence(subscription):
+        async with watching.fleet.presence(subscription):
+            pass
+        assert list(watching.fleet._open.values()) == [1]
+    assert not watching.fleet._open
+
+
+@pytest.mark.parametrize(
+    ("changes", "field"),
+    [
+        ({"replica_id": ""}, "report.replica.id"),
+        ({"replica_id": "r" * 201}, "report.replica.id"),
+        ({"host": "h" * 257}, "report.replica.host"),
+        ({"name": "a\0b"}, "report.replica.name"),
+        ({"version": -1}, "report.version"),
+        ({"serving_version": -1}, "report.serving_version"),
+        ({"serving_digest": "d" * 257}, "report.serving_digest"),
+        ({"failure": "f" * 4097}, "report.failure"),
+    ],
+)
+async def test_a_report_out_of_bounds_is_refused(
+    watching: Watching, changes: dict[str, Any], field: str
+) -> None:
+    said = replace(report("r-1", ReplicaState.SERVING, 2, serving=2), **changes)
+    with pytest.raises(FieldInvalid) as caught:
+        await watching.fleet.report(said)
+    assert [violation.field for violation in caught.value.fields] == [field]
+    assert await watching.fleet.replicas(None, after=None, limit=10) == []
 
 
 async def test_nonsense_is_refused(watching: Watching) -> None:

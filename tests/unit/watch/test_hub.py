@@ -10,7 +10,7 @@ from herdbook_server.errors import Draining, FieldInvalid, ReferenceInvalid, Too
 from herdbook_server.ports.values import Stage
 from herdbook_server.watch.fleet import Fleet
 from herdbook_server.watch.hub import Hub
-from herdbook_server.watch.values import Bookmark, ReferenceState
+from herdbook_server.watch.values import Bookmark, ReferenceState, Replica
 from tests.unit.registry.conftest import ADA, MODEL, Registry
 from tests.unit.watch.conftest import Watching
 
@@ -214,6 +214,27 @@ async def test_a_watch_of_nothing_or_of_nonsense_is_refused(
 ) -> None:
     async with watching.watch(*references) as stream:
         with pytest.raises(error):
+            await stream.next()
+
+
+KNOWN = ReferenceState(CHAMPION, None, 0)
+
+
+@pytest.mark.parametrize(
+    "subscription",
+    [
+        {"model_prefixes": ("p" * 201,)},
+        {"model_prefixes": ("a\0b",)},
+        {"known": {f"{MODEL}:{number}": KNOWN for number in range(1, 10_002)}},
+        {"replica": Replica("", "host", "pod")},
+        {"replica": Replica("r" * 201, "host", "pod")},
+    ],
+)
+async def test_a_watch_out_of_bounds_is_refused(
+    watching: Watching, subscription: dict[str, object]
+) -> None:
+    async with watching.watch(CHAMPION, **subscription) as stream:
+        with pytest.raises(FieldInvalid):
             await stream.next()
 
 

@@ -11,19 +11,27 @@ COLUMNS = """
     replica_id, host, name, reference, state, version, serving_version, serving_digest, failure,
     reported_at_us, model"""
 
-PUT = f"""
+INSERT = f"""
     INSERT INTO replicas ({COLUMNS}, expires_at_us)
     VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)
-    ON CONFLICT (replica_id, reference) DO UPDATE SET
+    ON CONFLICT (replica_id, reference)"""
+
+PUT = f"""{INSERT} DO UPDATE SET
         host = excluded.host, name = excluded.name, state = excluded.state,
         version = excluded.version, serving_version = excluded.serving_version,
         serving_digest = excluded.serving_digest, failure = excluded.failure,
         reported_at_us = excluded.reported_at_us, model = excluded.model,
         expires_at_us = excluded.expires_at_us"""
 
+ADD = f"{INSERT} DO NOTHING"
+
 RENEW = """
     UPDATE replicas SET expires_at_us = $3
     WHERE replica_id = $1 AND reference = $2 AND expires_at_us < $3"""
+
+RENEW_BELOW = """
+    UPDATE replicas SET expires_at_us = $4
+    WHERE replica_id = $1 AND substr(model, 1, $3) = $2 AND expires_at_us < $4"""
 
 LIVE = f"""
     SELECT {COLUMNS} FROM replicas
@@ -63,6 +71,10 @@ class ReplicaRows:
         """See `ports.records.Replicas`."""
         await self._connection.execute(PUT, *to_row(report), expires_at_us)
 
+    async def add(self, report: ReplicaReport, *, expires_at_us: int) -> None:
+        """See `ports.records.Replicas`."""
+        await self._connection.execute(ADD, *to_row(report), expires_at_us)
+
     async def renew(
         self, keys: Sequence[tuple[str, str]], *, expires_at_us: int
     ) -> Sequence[tuple[str, str]]:
@@ -72,6 +84,11 @@ class ReplicaRows:
             await self._connection.execute_many(RENEW, [(*key, expires_at_us) for key in page])
             known |= await self._known(page)
         return [key for key in dict.fromkeys(keys) if key not in known]
+
+    async def renew_below(self, keys: Sequence[tuple[str, str]], *, expires_at_us: int) -> None:
+        """See `ports.records.Replicas`. A lease never gets shorter."""
+        rows = [(*key, len(key[1]), expires_at_us) for key in sorted(set(keys))]
+        await self._connection.execute_many(RENEW_BELOW, rows)
 
     async def _known(self, keys: Sequence[tuple[str, str]]) -> set[tuple[str, str]]:
         wanted = padded(keys)
