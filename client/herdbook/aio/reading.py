@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import io
 from types import TracebackType
 from typing import Self
@@ -37,7 +38,12 @@ class AsyncRemoteFile:
             with cancel.breaks_off(self._cancel.cancel):
                 return self._file.read(size_bytes)
 
-        return await in_thread(work)
+        try:
+            return await in_thread(work)
+        except asyncio.CancelledError:
+            # Even if it had not begun: what a read leaves behind is to be the same each time.
+            self._cancel.cancel()
+            raise
 
     async def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
         """Moves the position and returns it."""

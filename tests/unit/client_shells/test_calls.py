@@ -335,7 +335,7 @@ async def test_a_read_that_is_cancelled_ends_though_the_server_hangs(
         before = registry.calls["DownloadChunks"]
         with registry.lock:
             reading = asyncio.create_task(remote.read())
-            await eventually(lambda: _threads("herdbook_"), "the read is under way")
+            await eventually(lambda: remote._cancel._actions, "the read is under way")
             reading.cancel()
             with pytest.raises(asyncio.CancelledError):
                 await asyncio.wait_for(reading, 10)
