@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from contextlib import suppress
 
-from herdbook_server.errors import PageTokenInvalid, RequestIdReused
+from herdbook_server.errors import RequestIdReused
 from herdbook_server.ports.clock import Clock
 from herdbook_server.ports.database import Database
 from herdbook_server.ports.records import Records
@@ -21,7 +21,7 @@ from herdbook_server.registry.alias_moves import (
 )
 from herdbook_server.registry.callers import Caller
 from herdbook_server.registry.lookup import existing_model, missing_alias, resolve
-from herdbook_server.registry.pages import Listing, Page, cut, page_limit
+from herdbook_server.registry.pages import Listing, Page, cut, page_limit, token_refused
 from herdbook_server.registry.requests import Request, retriable
 from herdbook_server.registry.sizes import fitting, move_size_bytes
 from herdbook_server.registry.writing import Write, writing
@@ -247,7 +247,7 @@ def _last_alias(listing: Listing, page_token: str) -> str:
         case (str(alias),):
             return alias
         case _:
-            raise PageTokenInvalid("This token does not continue a list of aliases.")
+            raise token_refused()
 
 
 def _last_move(listing: Listing, page_token: str) -> tuple[int, str] | None:
@@ -257,4 +257,4 @@ def _last_move(listing: Listing, page_token: str) -> tuple[int, str] | None:
         case (int(revision), str(alias)):
             return revision, alias
         case _:
-            raise PageTokenInvalid("This token does not continue a history.")
+            raise token_refused()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Generic, TypeVar
@@ -57,7 +58,7 @@ class Listing:
         sealed = _decoded(token)
         payload = sealed[_SEAL_BYTES:]
         if sealed[:_SEAL_BYTES] != self._seal(payload):
-            raise _refused()
+            raise token_refused()
         return _scalars(payload)
 
     def page(self, found: Found[T]) -> Page[T]:
@@ -92,22 +93,31 @@ def _decoded(token: str) -> bytes:
     try:
         return base64.b64decode(token + padding, altchars=b"-_", validate=True)
     except ValueError:
-        raise _refused() from None
+        raise token_refused() from None
 
 
 def _scalars(payload: bytes) -> Position:
+    """What a position holds: whoever forges one may put anything there."""
     try:
         position = json.loads(payload)
     except (ValueError, RecursionError):
-        raise _refused() from None
-    if not isinstance(position, list) or not all(
-        item is None or isinstance(item, str | int | float) for item in position
-    ):
-        raise _refused()
+        raise token_refused() from None
+    if not isinstance(position, list) or not all(map(_is_storable, position)):
+        raise token_refused()
     return tuple(position)
 
 
-def _refused() -> PageTokenInvalid:
+def _is_storable(item: object) -> bool:
+    """Whether a database could have held an item of a position."""
+    if isinstance(item, str):
+        return "\x00" not in item and not any("\ud800" <= letter <= "\udfff" for letter in item)
+    if isinstance(item, int) and not isinstance(item, bool):
+        return abs(item) < 2**63
+    return item is None or (isinstance(item, float) and not math.isnan(item))
+
+
+def token_refused() -> PageTokenInvalid:
+    """An error that blames a page token."""
     return refuse(
         PageTokenInvalid,
         "page_token",

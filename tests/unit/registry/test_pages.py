@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 from contextlib import suppress
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -15,7 +16,12 @@ from herdbook_server.registry.pages import Listing, cut, page_limit
 from herdbook_server.registry.sizes import PAGE_MAX_BYTES, search_fitting
 
 LIST = Listing("versions", ("fraud/tc", "number > 1", "number desc", False))
-SCALARS = st.one_of(st.none(), st.booleans(), st.text(), st.integers(), st.floats(allow_nan=False))
+SCALARS = st.one_of(
+    st.none(),
+    st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"])),
+    st.integers(-(2**63) + 1, 2**63 - 1),
+    st.floats(allow_nan=False),
+)
 
 
 @given(st.lists(SCALARS, min_size=1, max_size=4).map(tuple))
@@ -63,6 +69,15 @@ def test_a_damaged_token_is_refused(place: int, character: str) -> None:
             # The last character of base64 may hold bits that count for nothing.
             assert LIST.position(damaged) == (7, "fraud/tc")
             assert place == len(token) - 1
+
+
+@pytest.mark.parametrize(
+    "position",
+    [{"a": 1}, 7, [[1]], [{}], [True], [2**63], [-(2**70)], [float("nan")], ["a\0b"], ["\ud800"]],
+)
+def test_a_forged_position_that_no_database_holds_is_refused(position: Any) -> None:
+    with pytest.raises(PageTokenInvalid):
+        LIST.position(LIST.token(position))
 
 
 @pytest.mark.parametrize(("asked", "limit"), [(0, 100), (1, 1), (1000, 1000), (2**31 - 1, 1000)])

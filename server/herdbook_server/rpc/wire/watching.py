@@ -6,6 +6,7 @@ from herdbook.v1 import alias_pb2, fleet_pb2
 from herdbook_server.errors import FieldInvalid, FieldViolation
 from herdbook_server.ports.queries import Position
 from herdbook_server.ports.values import ReplicaReport, ReplicaState, Resolution
+from herdbook_server.registry.pages import token_refused
 from herdbook_server.registry.references import parse_reference
 from herdbook_server.rpc.wire.common import digest_text, resolution, timestamp
 from herdbook_server.watch.fleet import Convergence
@@ -78,11 +79,18 @@ def reported(message: fleet_pb2.ReplicaReport, *, reported_at_us: int) -> Replic
 
 
 def replica_position(position: Position | None) -> tuple[str, str] | None:
-    """Return after which replica and reference a page starts."""
-    if position is None:
-        return None
-    replica_id, reference = position
-    return str(replica_id), str(reference)
+    """Return after which replica and reference a page starts.
+
+    Raises:
+        PageTokenInvalid: The position is no such thing.
+    """
+    match position:
+        case None:
+            return None
+        case (str(replica_id), str(reference)):
+            return replica_id, reference
+        case _:
+            raise token_refused()
 
 
 def report(value: ReplicaReport) -> fleet_pb2.ReplicaReport:

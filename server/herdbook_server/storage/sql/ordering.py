@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from herdbook_server.errors import PageTokenInvalid
+from herdbook_server.errors import FieldViolation, PageTokenInvalid
 from herdbook_server.ports.queries import Field, Position, Query, Scalar, SortKey
-from herdbook_server.storage.sql.fields import Column, Keyed, Source
+from herdbook_server.storage.sql.fields import Column, Keyed, Kind, Source
 from herdbook_server.storage.sql.texts import split
+
+TYPES: Mapping[Kind, tuple[type, ...]] = {"text": (str,), "integer": (int,), "real": (int, float)}
+"""What the values of a column of a kind are in Python."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,6 +21,7 @@ class Term:
 
     field: Field
     column: str
+    kind: Kind
     descending: bool
     nullable: bool
     """Whether some rows lack it; those come last."""
@@ -68,6 +72,7 @@ def terms_of(source: Source, key: SortKey, *, present: bool) -> Iterator[Term]:
         yield Term(
             field=key.field,
             column=place.name,
+            kind=place.kind,
             descending=key.descending,
             nullable=place.nullable and not present,
             indexed=place.indexed,
@@ -76,6 +81,7 @@ def terms_of(source: Source, key: SortKey, *, present: bool) -> Iterator[Term]:
         value = Term(
             field=key.field,
             column="value" if place.kind == "real" else "head",
+            kind=place.kind,
             descending=key.descending,
             nullable=not present,
             keyed=place,
@@ -93,16 +99,32 @@ def to_values(terms: Sequence[Term], order: Sequence[SortKey], position: Positio
         PageTokenInvalid: The position does not belong to the order.
     """
     if len(position) != len(order):
-        raise PageTokenInvalid("The page token belongs to another search.")
+        raise refused()
     values: list[Scalar | None] = []
     parts = iter(terms)
     for value in position:
-        if next(parts).column == "head":
+        term = next(parts)
+        if not fits(term, value):
+            raise refused()
+        if term.column == "head":
             values += (None, None) if value is None else split(str(value))
             next(parts)
         else:
             values.append(value)
     return tuple(values)
+
+
+def fits(term: Term, value: Scalar | None) -> bool:
+    """Tell whether a row may have the value; a page token that somebody made up holds anything."""
+    if value is None:
+        return term.nullable
+    return isinstance(value, TYPES[term.kind])
+
+
+def refused() -> PageTokenInvalid:
+    """Return the error of a position that no row of this search has."""
+    message = "The page token belongs to another search."
+    return PageTokenInvalid(message, fields=[FieldViolation("page_token", message)])
 
 
 def to_position(terms: Sequence[Term], values: Sequence[Scalar | None]) -> Position:
