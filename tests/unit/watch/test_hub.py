@@ -160,7 +160,8 @@ async def test_a_change_before_the_hub_first_looks_reaches_who_watches_already(
         await champion(watching, 2)
         following = asyncio.create_task(watching.hub.run())
         assert names(await stream.state()) == (CHAMPION, 2)
-        following.cancel()
+    following.cancel()
+    await asyncio.wait({following})
 
 
 async def test_a_hub_that_fails_ends_its_watches_and_runs_again(
@@ -185,6 +186,7 @@ async def test_a_hub_that_fails_ends_its_watches_and_runs_again(
         await registry.register()
         assert names(await stream.state()) == (MODEL, 3)
     following.cancel()
+    await asyncio.wait({following})
 
 
 async def test_a_watch_too_many_is_refused_and_a_closed_one_makes_room(
