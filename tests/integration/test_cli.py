@@ -191,7 +191,7 @@ def test_refusals_have_exit_codes_and_reasons(
 
 def test_a_server_that_is_not_there_has_its_own_exit_code(herdbook: CommandLine) -> None:
     nobody = f"127.0.0.1:{free_port()}"
-    ended = herdbook("models", "--server", nobody, "--timeout", "1s", code=6)
+    ended = herdbook("models", "--server", nobody, "--call-timeout", "1s", code=6)
     assert nobody in ended.stderr
 
 
@@ -261,7 +261,7 @@ def test_convergence_without_replicas_is_waited_for_in_vain(
         1,
         0,
     )
-    herdbook("convergence", f"{model}@champion", "--wait", "--wait-timeout", "1s", code=6)
+    herdbook("convergence", f"{model}@champion", "--wait", "--timeout", "1s", code=6)
 
 
 def test_letters_that_the_output_lacks_are_escaped_for_programs_and_replaced_for_people(

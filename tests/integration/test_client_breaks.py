@@ -116,7 +116,7 @@ def test_a_pull_survives_the_death_of_the_server(own_server: ServerProcess, tmp_
         client.push("m", path, capture=False)
         pulled = client.pull("m", tmp_path / "out", progress=kill_half_way)
     assert killed.is_set()
-    assert pulled.report.moved_bytes == FILE_MIB * MIB
+    assert pulled.transfer.moved_bytes == FILE_MIB * MIB
     assert digest(tmp_path / "out" / "weights") == digest(path)
 
 

@@ -33,7 +33,7 @@ def add_commands(app: typer.Typer) -> None:
     command(app, "watch", examples=watches, panel=FLEET)(watch)
     convergences = (
         "herdbook convergence fraud/tc@champion",
-        "herdbook convergence fraud/tc@champion --wait --min-ready 95% --wait-timeout 10m",
+        "herdbook convergence fraud/tc@champion --wait --min-ready 95% --timeout 10m",
     )
     command(app, "convergence", examples=convergences, panel=FLEET)(convergence)
     events = (
@@ -108,10 +108,10 @@ def convergence(
     min_ready: Annotated[
         str, typer.Option("--min-ready", metavar="SHARE", help="How many of them are enough.")
     ] = "100%",
-    wait_timeout: Annotated[
+    timeout: Annotated[
         str,
         typer.Option(
-            "--wait-timeout",
+            "--timeout",
             metavar="DURATION",
             help="For how long; the exit code is 6 if it takes longer.",
         ),
@@ -121,7 +121,7 @@ def convergence(
     """Show how many live replicas serve the version that a reference names."""
     output, share = session.output, parse_share(min_ready)
     if wait:
-        reached = _await_convergence(session, reference, share, parse_duration(wait_timeout))
+        reached = _await_convergence(session, reference, share, parse_duration(timeout))
     else:
         reached = session.client.get_convergence(reference)
     listed = list(session.client.list_replicas(reference)) if replicas else None
@@ -132,7 +132,7 @@ def convergence(
         output.say(convergence_text(reached))
         _show_replicas(output, reached.failures if listed is None else listed)
     if wait and not _ready(reached, share):
-        output.note(f"Not within {wait_timeout}.")
+        output.note(f"Not within {timeout}.")
         raise typer.Exit(ExitCode.UNAVAILABLE)
 
 

@@ -185,10 +185,10 @@ TlsKeyOption: TypeAlias = Annotated[
         rich_help_panel=CONNECTION,
     ),
 ]
-TimeoutOption: TypeAlias = Annotated[
+CallTimeoutOption: TypeAlias = Annotated[
     float | None,
     typer.Option(
-        "--timeout",
+        "--call-timeout",
         metavar="DURATION",
         parser=parse_duration,
         help="How long a call may take with its retries; 30s unless given.",

@@ -17,9 +17,9 @@ import typer
 
 from herdbook.cli.exits import ExitCode, exit_code_of
 from herdbook.cli.options import (
+    CallTimeoutOption,
     JsonOption,
     ServerOption,
-    TimeoutOption,
     TlsCaOption,
     TlsCertOption,
     TlsKeyOption,
@@ -45,7 +45,7 @@ class Settings:
     tls_ca: TlsCaOption = None
     tls_cert: TlsCertOption = None
     tls_key: TlsKeyOption = None
-    timeout: TimeoutOption = None
+    call_timeout: CallTimeoutOption = None
     as_json: JsonOption = False
 
     def over(self, other: Settings) -> Settings:
@@ -108,7 +108,7 @@ def open_client(settings: Settings) -> Client:
         settings.server,
         token=settings.token,
         tls=tls_of(settings),
-        timeout_seconds=settings.timeout or DEFAULT_TIMEOUT_SECONDS,
+        timeout_seconds=settings.call_timeout or DEFAULT_TIMEOUT_SECONDS,
     )
 
 

@@ -239,7 +239,7 @@ def pull(
         session.output.document(pulled)
         return
     session.output.say(f"{pulled.model}:{pulled.version} is in {pulled.path}.")
-    session.output.note(transfer_text(pulled.report))
+    session.output.note(transfer_text(pulled.transfer))
 
 
 def collect_garbage(

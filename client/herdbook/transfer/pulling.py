@@ -67,13 +67,15 @@ def fetch_files(
     return _pulled(manifest, destination, meter.report())
 
 
-def _pulled(manifest: VersionManifest, destination: Path, report: TransferReport) -> PulledVersion:
+def _pulled(
+    manifest: VersionManifest, destination: Path, transfer: TransferReport
+) -> PulledVersion:
     return PulledVersion(
         path=destination,
         model=manifest.model,
         version=manifest.version,
         digest=manifest.digest,
-        report=report,
+        transfer=transfer,
     )
 
 

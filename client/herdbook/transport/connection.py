@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import getpass
+import ipaddress
 import os
+import re
 import socket
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -15,7 +17,8 @@ import grpc
 
 from herdbook.errors import FieldInvalid
 
-DEFAULT_SERVER: Final = "localhost:7411"
+DEFAULT_PORT: Final = 7411
+DEFAULT_SERVER: Final = f"localhost:{DEFAULT_PORT}"
 DEFAULT_TIMEOUT_SECONDS: Final = 30.0
 
 _AUTHORITIES = (
@@ -25,6 +28,9 @@ _AUTHORITIES = (
     "/etc/ssl/cert.pem",
 )
 """Where Linux distributions keep the authorities they trust, in PEM."""
+
+_NO_PORT = re.compile(r"[A-Za-z0-9_.-]+|\[[0-9A-Fa-f:.]+\]")
+"""A host, or an IPv6 address in brackets, and nothing else."""
 
 _TRUE = frozenset({"1", "true", "yes", "on"})
 _FALSE = frozenset({"", "0", "false", "no", "off"})
@@ -82,11 +88,20 @@ class Connection:
         """
         if not timeout_seconds > 0:
             raise FieldInvalid(f"A timeout of {timeout_seconds} seconds leaves no time.")
+        target = _target(server or os.environ.get("HERDBOOK_SERVER") or DEFAULT_SERVER)
+        token = os.environ.get("HERDBOOK_TOKEN") if token is None else token
+        chosen = _chosen_tls(os.environ, tls=tls)
+        unasked = chosen is None and tls is None and "HERDBOOK_TLS" not in os.environ
+        if token and unasked and not _is_loopback(target):
+            raise FieldInvalid(
+                f"The token would go to {target} in the clear: tls=True or HERDBOOK_TLS=1 "
+                "encrypts, tls=False or HERDBOOK_TLS=0 says that it may."
+            )
         return cls(
-            target=_target(server or os.environ.get("HERDBOOK_SERVER") or DEFAULT_SERVER),
+            target=target,
             timeout_seconds=timeout_seconds,
-            tls=_chosen_tls(os.environ, tls=tls),
-            metadata=_metadata(token or os.environ.get("HERDBOOK_TOKEN")),
+            tls=chosen,
+            metadata=_metadata(token),
         )
 
     def channel_options(self) -> list[tuple[str, str | int]]:
@@ -124,7 +139,19 @@ def _target(server: str) -> str:
         raise FieldInvalid(
             f"The server is given as HOST:PORT, not as the URL {server!r}; tls=True encrypts."
         )
+    if _NO_PORT.fullmatch(server):
+        return f"{server}:{DEFAULT_PORT}"
     return server
+
+
+def _is_loopback(target: str) -> bool:
+    host = target.rpartition(":")[0].strip("[]")
+    if target.startswith("unix:") or host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
 
 
 def _chosen_tls(environ: Mapping[str, str], *, tls: TLS | bool | None) -> TLS | None:

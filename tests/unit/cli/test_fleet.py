@@ -119,7 +119,7 @@ def test_waiting_ends_when_enough_replicas_serve(
 
 @pytest.mark.parametrize("present", [reached(2), reached(0, replicas=0), reached(0, target=None)])
 def test_waiting_in_vain_has_its_own_exit_code(herdbook: CommandLine, present: Convergence) -> None:
-    arguments = ["convergence", "m@a", "--wait", "--wait-timeout", "0s"]
+    arguments = ["convergence", "m@a", "--wait", "--timeout", "0s"]
     result = herdbook(*arguments, get_convergence=present)
     assert result.exit_code == 6
 

@@ -16,11 +16,11 @@ from tests.unit.cli.conftest import CommandLine
 
 
 def test_shared_options_stand_after_the_command(herdbook: CommandLine) -> None:
-    arguments = ["models", "--server", "a:1", "--token", "t", "--timeout", "5s", "--json"]
+    arguments = ["models", "--server", "a:1", "--token", "t", "--call-timeout", "5s", "--json"]
     result = herdbook(*arguments, list_models=[])
     assert result.exit_code == 0
     [settings] = herdbook.settings
-    assert (settings.server, settings.token, settings.timeout) == ("a:1", "t", 5.0)
+    assert (settings.server, settings.token, settings.call_timeout) == ("a:1", "t", 5.0)
     assert json.loads(result.stdout) == []
 
 

@@ -203,6 +203,37 @@ def test_server_and_token_come_from_the_environment(
     assert Client().server == "localhost:7411"
 
 
+@pytest.mark.parametrize(
+    ("given", "meant"),
+    [
+        ("registry", "registry:7411"),
+        ("10.0.0.7", "10.0.0.7:7411"),
+        ("[::1]", "[::1]:7411"),
+        ("registry:1", "registry:1"),
+        ("unix:/run/herdbook", "unix:/run/herdbook"),
+        ("dns:///registry:1", "dns:///registry:1"),
+    ],
+)
+def test_a_server_without_a_port_is_asked_at_the_usual_one(given: str, meant: str) -> None:
+    assert Client(given).server == meant
+
+
+def test_a_token_goes_elsewhere_in_the_clear_only_if_that_is_said(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    for server in ("registry:7411", "10.0.0.7"):
+        with pytest.raises(errors.FieldInvalid, match="in the clear"):
+            Client(server, token="secret")
+    for server in ("localhost:1", "127.0.0.1:1", "[::1]:1", "unix:/run/herdbook"):
+        Client(server, token="secret")
+    Client("registry", token="secret", tls=False)
+    Client("registry", token="secret", tls=True)
+    monkeypatch.setenv("HERDBOOK_TOKEN", "secret")
+    Client("registry", token="")
+    monkeypatch.setenv("HERDBOOK_TLS", "0")
+    Client("registry")
+
+
 def test_bad_settings_are_refused(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     with pytest.raises(errors.FieldInvalid, match="leaves no time"):
         Client(timeout_seconds=0)

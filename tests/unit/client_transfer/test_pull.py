@@ -57,7 +57,7 @@ def test_a_pull_brings_every_byte(client: Client, files: Path, tmp_path: Path) -
 def test_a_chunk_that_repeats_itself_is_fetched_once(
     registry: FakeRegistry, client: Client, files: Path, tmp_path: Path
 ) -> None:
-    report = client.pull("m:1", tmp_path / "out").report
+    report = client.pull("m:1", tmp_path / "out").transfer
     assert len(registry.sent) == len(set(registry.sent))
     assert report.moved_bytes == sum(map(len, registry.chunks.values()))
     assert report.moved_bytes + report.saved_bytes == report.total_bytes
@@ -71,7 +71,7 @@ def test_what_the_cache_has_is_not_fetched(
         registry.sent.clear()
         (files / "deep" / "small.txt").write_text("changed")
         client.push("m", files, capture=False)
-        report = client.pull("m:2", tmp_path / "two").report
+        report = client.pull("m:2", tmp_path / "two").transfer
     assert registry.sent == [sha256(b"changed").digest()]
     assert report.moved_bytes == len("changed")
     assert tree(tmp_path / "two") == tree(files)
@@ -192,7 +192,7 @@ def test_a_destination_that_holds_the_version_is_verified_and_kept(
 ) -> None:
     client.pull("m:1", tmp_path / "out")
     registry.sent.clear()
-    assert client.pull("m:1", tmp_path / "out").report.moved_bytes == 0
+    assert client.pull("m:1", tmp_path / "out").transfer.moved_bytes == 0
     assert not registry.sent
     with (tmp_path / "out" / "zeros.bin").open("r+b") as damaged:
         damaged.write(b"!")

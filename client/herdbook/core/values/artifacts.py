@@ -112,5 +112,5 @@ class PulledVersion:
     digest: str
     """The digest of its manifest: `sha256:` and 64 lower-case hex digits."""
 
-    report: TransferReport
+    transfer: TransferReport
     """What the pull cost."""

@@ -124,5 +124,5 @@ class Convergence:
 
     @property
     def converged(self) -> bool:
-        """Whether every live replica serves the target."""
-        return self.converged_count == self.replica_count
+        """Whether there are live replicas and every one of them serves the target."""
+        return 0 < self.replica_count == self.converged_count
