@@ -52,6 +52,19 @@ def test_a_chunk_of_the_wrong_size(stubs: Stubs, model: str, data: bytes) -> Non
     assert stubs.missing(model, [data])
 
 
+def test_a_message_of_an_upload_that_carries_too_much(stubs: Stubs, model: str) -> None:
+    two = [chunk(bytes([number]) * 1_500_000) for number in range(2)]
+    with pytest.raises(grpc.RpcError) as caught:
+        stubs.artifacts.UploadChunks(
+            iter([artifact_pb2.UploadChunksRequest(model=model, chunks=two)])
+        )
+    assert refusal(caught.value) == (INVALID, "FIELD_INVALID")
+    piece = artifact_pb2.WriteFileRequest(model=model, path="a", data=bytes(2 * 1024 * 1024 + 1))
+    with pytest.raises(grpc.RpcError) as caught:
+        stubs.artifacts.WriteFile(iter([piece]))
+    assert refusal(caught.value) == (INVALID, "FIELD_INVALID")
+
+
 def test_a_manifest_that_names_a_chunk_never_uploaded(stubs: Stubs, model: str) -> None:
     stubs.upload(model, [ONE])
     with pytest.raises(grpc.RpcError) as caught:

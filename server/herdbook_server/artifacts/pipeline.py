@@ -38,6 +38,9 @@ GROUPS_IN_FLIGHT = 2
 GROUPS_IN_FLIGHT_IN_ALL = 8
 """Groups of all streams."""
 
+GATHERED_MAX_BYTES = 64 * 1024 * 1024
+"""What all streams gather for their next groups; beyond it groups go as they are, however small."""
+
 PUTS_AT_ONCE = 32
 
 _DELETION_POLL_SECONDS = 0.05
@@ -67,18 +70,33 @@ class Storing:
         self._clock = clock
         self._puts = asyncio.Semaphore(PUTS_AT_ONCE)
         self._groups = asyncio.Semaphore(GROUPS_IN_FLIGHT_IN_ALL)
+        self._gathered_bytes = 0
 
-    async def store(self, model: str, group: Group) -> Sequence[ChunkRef]:
-        """Store a group and make its chunks known to the model.
+    @property
+    def crowded(self) -> bool:
+        """Whether streams have gathered so much that none should wait for more."""
+        return self._gathered_bytes >= GATHERED_MAX_BYTES
 
-        Raises:
+    def gathered(self, size_bytes: int) -> None:
+        """Note that a stream has gathered more; or less, if it is negative."""
+        self._gathered_bytes += size_bytes
+
+    async def begin(self, model: str, group: Group) -> asyncio.Task[Sequence[ChunkRef]]:
+        """Begin to store a group once its turn has come.
+
+        The task raises:
             ChunkMismatch: A chunk does not have its digest; those before it are stored.
             StoreFull, StoreUnavailable: Not all could be stored; those that could be are.
         """
-        async with self._groups:
-            refs = await asyncio.to_thread(_hash, group)
-            sound = _count_sound(group, refs)
-            await self._store(model, dict(zip(refs[:sound], _bytes(group), strict=False)))
+        await self._groups.acquire()
+        task = asyncio.create_task(self._store_group(model, group))
+        task.add_done_callback(lambda _: self._groups.release())
+        return task
+
+    async def _store_group(self, model: str, group: Group) -> Sequence[ChunkRef]:
+        refs = await asyncio.to_thread(_hash, group)
+        sound = _count_sound(group, refs)
+        await self._store(model, dict(zip(refs[:sound], _bytes(group), strict=False)))
         if sound < len(refs):
             raise _mismatch(group.chunks[sound][0] or b"", refs[sound].digest)
         return refs
@@ -176,15 +194,19 @@ class Pipeline:
         self.size_bytes += len(data)
         self._group.chunks.append((digest, data))
         self._group.size_bytes += len(data)
-        if self._group.full:
+        self._storing.gathered(len(data))
+        if self._group.full or self._storing.crowded:
             await self._send_off()
 
     async def _send_off(self) -> None:
         while len(self._in_flight) >= GROUPS_IN_FLIGHT:
             await self._settle_oldest()
-        group, self._group = self._group, Group()
-        task = asyncio.create_task(self._storing.store(self._model, group))
-        self._in_flight.append(task)
+        self._in_flight.append(await self._storing.begin(self._model, self._group))
+        self._empty_group()
+
+    def _empty_group(self) -> None:
+        self._storing.gathered(-self._group.size_bytes)
+        self._group = Group()
 
     async def _settle_oldest(self) -> None:
         refs = await self._in_flight[0]
@@ -202,7 +224,8 @@ class Pipeline:
         return any(task.done() and task.exception() for task in self._in_flight)
 
     async def _stop(self) -> None:
-        """Leave nothing running behind."""
+        """Leave nothing running or counted behind."""
+        self._empty_group()
         for task in self._in_flight:
             task.cancel()
         await asyncio.gather(*self._in_flight, return_exceptions=True)

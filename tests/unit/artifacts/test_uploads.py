@@ -165,6 +165,57 @@ async def test_many_uploads_share_one_bound(barn: Barn) -> None:
     assert len(barn.store.chunks) == many
 
 
+async def test_many_stalled_uploads_gather_little_and_hold_up_nobody(
+    barn: Barn, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pipeline, "GATHERED_MAX_BYTES", 10_000)
+    stalled = asyncio.Event()
+
+    async def stalling(first: int) -> AsyncIterator[list[tuple[bytes, bytes]]]:
+        yield [chunk(number) for number in range(first, first + 3)]
+        await stalled.wait()
+
+    uploads = [
+        asyncio.create_task(barn.uploads.upload(MODEL, stalling(100 * number)))
+        for number in range(20)
+    ]
+    await eventually(lambda: len(barn.store.chunks) >= 60 - 10, "what is too much is stored")
+    await barn.uploads.upload(MODEL, batches([chunk(9000 + number) for number in range(30)]))
+    assert all(chunk(9000 + number)[0] in barn.store.chunks for number in range(30))
+    stalled.set()
+    await asyncio.gather(*uploads)
+    assert len(barn.store.chunks) == 90
+    assert not barn.uploads._storing._gathered_bytes
+
+
+async def test_uploads_that_wait_for_their_turn_hold_one_group_each(
+    barn: Barn, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pipeline, "GROUPS_IN_FLIGHT_IN_ALL", 1)
+    barn = Barn()
+    barn.store.gate.clear()
+    taken = 0
+
+    async def endless() -> AsyncIterator[list[tuple[bytes, bytes]]]:
+        nonlocal taken
+        for number in range(100):
+            taken += 1
+            yield [chunk(number, CHUNK_MAX_BYTES)]
+
+    uploads = [asyncio.create_task(barn.uploads.upload(MODEL, endless())) for _ in range(3)]
+    group = pipeline.GROUP_MAX_BYTES // CHUNK_MAX_BYTES
+    await eventually(lambda: taken == 4 * group, "one group is stored, and each has the next")
+    for _ in range(100):
+        await asyncio.sleep(0)
+    assert taken == 4 * group
+    for uploading in uploads:
+        uploading.cancel()
+    await asyncio.gather(*uploads, return_exceptions=True)
+    assert not barn.uploads._storing._gathered_bytes
+    barn.store.gate.set()
+    await barn.uploads.upload(MODEL, batches([chunk(1)]))
+
+
 async def test_a_cancelled_upload_leaves_nothing_running(barn: Barn) -> None:
     barn.store.gate.clear()
     upload = batches([chunk(number, CHUNK_MAX_BYTES) for number in range(8)])

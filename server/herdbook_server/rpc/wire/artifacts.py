@@ -6,10 +6,14 @@ from collections.abc import AsyncIterator, Iterable, Sequence
 
 from herdbook.v1 import artifact_pb2, manifest_pb2
 from herdbook_server.artifacts.downloads import FilePiece, ManifestPart
+from herdbook_server.artifacts.limits import CHUNK_MAX_BYTES
 from herdbook_server.errors import FieldInvalid
 from herdbook_server.ports.values import ChunkRef, File
 from herdbook_server.registry.rules import refuse
 from herdbook_server.rpc.wire.common import digest_text
+
+MESSAGE_MAX_BYTES = 5 * 512 * 1024
+"""Data of an upload that one message carries."""
 
 
 def file(value: File) -> manifest_pb2.File:
@@ -41,7 +45,7 @@ async def batches(
     """Yield digests and bytes of an upload.
 
     Raises:
-        FieldInvalid: A later message names another model.
+        FieldInvalid: A later message names another model, or one carries too much.
     """
     yield _pairs(first)
     async for message in following:
@@ -53,10 +57,14 @@ async def batches(
 async def pieces(
     first: artifact_pb2.WriteFileRequest, following: AsyncIterator[artifact_pb2.WriteFileRequest]
 ) -> AsyncIterator[bytes]:
-    """Yield the bytes of a file being written."""
-    yield first.data
+    """Yield the bytes of a file being written.
+
+    Raises:
+        FieldInvalid: A message carries too many.
+    """
+    yield _piece(first)
     async for message in following:
-        yield message.data
+        yield _piece(message)
 
 
 def manifest_part(part: ManifestPart) -> artifact_pb2.GetManifestResponse:
@@ -85,5 +93,16 @@ def grace_seconds(request: artifact_pb2.CollectGarbageRequest) -> float | None:
     return request.grace.seconds + request.grace.nanos / 1e9
 
 
+def _piece(message: artifact_pb2.WriteFileRequest) -> bytes:
+    if len(message.data) > CHUNK_MAX_BYTES:
+        raise refuse(FieldInvalid, "data", f"A message carries {CHUNK_MAX_BYTES} bytes at most.")
+    return message.data
+
+
 def _pairs(message: artifact_pb2.UploadChunksRequest) -> list[tuple[bytes, bytes]]:
+    size_bytes = sum(len(chunk.data) for chunk in message.chunks)
+    if size_bytes > MESSAGE_MAX_BYTES and len(message.chunks) > 1:
+        raise refuse(
+            FieldInvalid, "chunks", f"A message carries {MESSAGE_MAX_BYTES} bytes of data at most."
+        )
     return [(chunk.sha256, chunk.data) for chunk in message.chunks]
