@@ -26,6 +26,14 @@ Database = Annotated[
 Artifacts = Annotated[
     str | None, typer.Option(help="local, or s3://bucket/prefix", show_default="local")
 ]
+Migrate = Annotated[
+    bool | None,
+    typer.Option(
+        "--migrate/--no-migrate",
+        help="Bring PostgreSQL's schema to the newest at start, as SQLite's always is.",
+        show_default="--migrate",
+    ),
+]
 Listen = Annotated[
     str | None,
     typer.Option(
@@ -97,6 +105,14 @@ GcGraceSeconds = Annotated[
         show_default="86400",
     ),
 ]
+HealthIntervalSeconds = Annotated[
+    float | None,
+    typer.Option(
+        help="How often the database and the chunk store are asked whether they answer.",
+        show_default="10",
+        rich_help_panel=_OBSERVATION,
+    ),
+]
 LogFormat = Annotated[
     str | None,
     typer.Option(help="text or json", show_default="text", rich_help_panel=_OBSERVATION),
@@ -150,6 +166,7 @@ def serve(
     gc_grace_seconds: GcGraceSeconds = None,
     database: Database = None,
     artifacts: Artifacts = None,
+    migrate: Migrate = None,
     tls_cert: TlsCert = None,
     tls_key: TlsKey = None,
     tls_client_ca: TlsClientCa = None,
@@ -159,6 +176,7 @@ def serve(
     max_message_bytes: MaxMessageBytes = None,
     max_connection_age_seconds: MaxConnectionAgeSeconds = None,
     drain_seconds: DrainSeconds = None,
+    health_interval_seconds: HealthIntervalSeconds = None,
     log_format: LogFormat = None,
     log_level: LogLevel = None,
     otlp_endpoint: OtlpEndpoint = None,
@@ -167,7 +185,7 @@ def serve(
 ) -> None:
     """Run a registry server until it is told to stop.
 
-    Every option, and some more, can be given as an environment variable: HERDBOOK_LISTEN and so on.
+    Every option can be given as an environment variable: HERDBOOK_LISTEN and so on.
     """
     _run("serve", locals())
 

@@ -136,6 +136,12 @@ class TestPostgresDatabase(DatabaseTests, RecordTests, ChunkIndexTests, Manifest
         with pytest.raises(DatabaseUnavailable):
             await PostgresDatabase.open(f"postgresql://postgres@{LOOPBACK}:{free_port()}/none")
 
+    async def test_whoever_starts_a_server_is_told_why_the_database_cannot_be_reached(
+        self, postgres_database: str
+    ) -> None:
+        with pytest.raises(DatabaseUnavailable, match="does not exist"):
+            await PostgresDatabase.open(f"{postgres_database}_elsewhere")
+
     async def test_a_server_that_restarts_is_unavailable_and_then_answers(self) -> None:
         with private_directory() as home:
             cluster = PostgresCluster.create(home)

@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
+import inspect
 import logging
 from pathlib import Path
 
 import pytest
 
+from herdbook_server import cli
 from herdbook_server.logs import JsonFormatter, TextFormatter
-from herdbook_server.settings import SettingsInvalid, is_loopback, read_settings, split_address
+from herdbook_server.settings import (
+    Settings,
+    SettingsInvalid,
+    is_loopback,
+    read_settings,
+    split_address,
+)
 
 
 @pytest.fixture(autouse=True)
@@ -22,6 +30,10 @@ def test_the_defaults_serve_this_machine_alone_from_one_directory() -> None:
     assert is_loopback(settings.listen)
     assert settings.embedded_database
     assert settings.embedded_artifacts
+
+
+def test_every_setting_is_a_flag() -> None:
+    assert set(inspect.signature(cli.serve).parameters) == set(Settings.model_fields)
 
 
 def test_flags_win_over_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -84,7 +84,9 @@ class PostgresDatabase:
                 statement_cache_size=256,
             )
         except DRIVER_ERRORS as error:
-            raise translate(error) from error
+            # For the operator, who starts the server: no caller ever sees it.
+            reason = str(error) or type(error).__name__
+            raise DatabaseUnavailable(f"The database cannot be reached: {reason}") from error
         except ValueError as error:
             raise DatabaseUnavailable("The database's DSN cannot be read.") from error
         return cls(pool, dsn)
