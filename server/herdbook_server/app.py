@@ -161,7 +161,12 @@ async def _open_chunks(settings: Settings, stack: AsyncExitStack) -> ChunkStore:
 async def _start(settings: Settings, engines: _Engines, stack: AsyncExitStack) -> RunningServer:
     database, clock = engines.database, engines.clock
     fleet = Fleet(database=database, clock=clock)
-    hub = Hub(database=database, fleet=fleet, max_watches=settings.max_watches)
+    hub = Hub(
+        database=database,
+        fleet=fleet,
+        max_watches=settings.max_watches,
+        max_watch_seconds=settings.max_connection_age_seconds,
+    )
     health = Health(
         database=database.revision,
         chunk_store=engines.chunks.check,

@@ -85,7 +85,7 @@ MaxMessageBytes = Annotated[
 MaxConnectionAgeSeconds = Annotated[
     float | None,
     typer.Option(
-        help="Close connections of that age, so that load balancers spread them anew.",
+        help="Close connections and end watches of that age, so that balancers spread them anew.",
         show_default="never",
         rich_help_panel=_NETWORK,
     ),

@@ -51,7 +51,7 @@ class Settings(BaseSettings):
     max_watches: Annotated[int, Field(ge=1)] = 10_000
     """Watches that the server holds at once."""
     max_connection_age_seconds: Annotated[float, Field(gt=0)] | None = None
-    """Close connections of that age, so that load balancers spread them anew."""
+    """Close connections and end watches of that age, so that load balancers spread them anew."""
     drain_seconds: Annotated[float, Field(ge=0)] = 10.0
     """How long calls may take to end when the server stops."""
     health_interval_seconds: Annotated[float, Field(gt=0)] = 10.0

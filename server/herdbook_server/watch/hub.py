@@ -14,7 +14,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncGenerator, Sequence
+import random
+from collections.abc import AsyncGenerator, Iterator, Sequence
+from contextlib import contextmanager
 
 from herdbook_server.errors import (
     DatabaseUnavailable,
@@ -58,6 +60,7 @@ class Hub:
         database: Database,
         fleet: Fleet,
         max_watches: int,
+        max_watch_seconds: float | None = None,
         bookmark_seconds: float = 10.0,
         retry_seconds: float = 1.0,
         max_initial_lookups: int = 16,
@@ -65,6 +68,7 @@ class Hub:
         self._database = database
         self._fleet = fleet
         self._max_watches = max_watches
+        self._max_watch_seconds = max_watch_seconds
         self._bookmark_seconds = bookmark_seconds
         self._retry_seconds = retry_seconds
         self._lookups = asyncio.Semaphore(max_initial_lookups)
@@ -94,14 +98,14 @@ class Hub:
         except Exception:
             self._revision = None
             for watcher in self._watchers:
-                watcher.end(_failed())
+                watcher.end(_ended())
             raise
 
     async def watch(self, subscription: Subscription) -> AsyncGenerator[Update, None]:
         """Present states, a bookmark, then changes and bookmarks, without end.
 
         Raises ReferenceInvalid, FieldInvalid, TooManyWatches, DatabaseUnavailable, and Draining
-        when the server shuts down.
+        when the server shuts down or the watch is as old as it may be.
         """
         references = _parse(subscription)
         watcher = self._admit(subscription, references)
@@ -109,8 +113,9 @@ class Hub:
             async with self._lookups:
                 await self._offer_initial(watcher, references)
             async with self._fleet.presence(subscription):
-                while True:
-                    yield await watcher.next()
+                with self._ageing(watcher):
+                    while True:
+                        yield await watcher.next()
         finally:
             self._watchers.discard(watcher)
             self._interest.remove(watcher, references)
@@ -160,6 +165,20 @@ class Hub:
         self._watchers.add(watcher)
         self._interest.add(watcher, references)
         return watcher
+
+    @contextmanager
+    def _ageing(self, watcher: Watcher) -> Iterator[None]:
+        """Ends a watch that becomes too old within the block."""
+        if self._max_watch_seconds is None:
+            yield
+            return
+        # Somewhat older than its connection may be, so that the next watch finds another one.
+        seconds = self._max_watch_seconds * random.uniform(1.1, 1.2)  # noqa: S311 - jitter
+        timer = asyncio.get_running_loop().call_later(seconds, watcher.end, _ended())
+        try:
+            yield
+        finally:
+            timer.cancel()
 
     async def _offer_initial(
         self, watcher: Watcher, references: Sequence[tuple[str, Reference]]
@@ -246,5 +265,5 @@ def _draining() -> Draining:
     return Draining("This server is shutting down: connect again.", retry_after_seconds=1)
 
 
-def _failed() -> Draining:
+def _ended() -> Draining:
     return Draining("This server ends its watches: connect again.", retry_after_seconds=1)

@@ -189,6 +189,15 @@ async def test_a_hub_that_fails_ends_its_watches_and_runs_again(
     await asyncio.wait({following})
 
 
+async def test_a_watch_ends_when_it_is_as_old_as_it_may_be(registry: Registry) -> None:
+    fleet = Fleet(database=registry.database, clock=registry.clock)
+    hub = Hub(database=registry.database, fleet=fleet, max_watches=1, max_watch_seconds=0.1)
+    async with Watching(registry, hub, fleet).watch(CHAMPION) as stream:
+        await stream.initial()
+        with pytest.raises(Draining):
+            await stream.state()
+
+
 async def test_a_watch_too_many_is_refused_and_a_closed_one_makes_room(
     watching: Watching,
 ) -> None:
