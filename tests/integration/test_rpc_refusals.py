@@ -268,3 +268,11 @@ def test_the_files_of_a_version_by_reference(stubs: Stubs, model: str) -> None:
     with pytest.raises(grpc.RpcError) as caught:
         list(stubs.artifacts.GetManifest(artifact_pb2.GetManifestRequest(reference=model)))
     assert refusal(caught.value) == (grpc.StatusCode.FAILED_PRECONDITION, "NO_MANIFEST")
+
+
+@pytest.mark.parametrize("path", ["nope", "a\0b", "x" * 100_000], ids=["other", "NUL", "long"])
+def test_a_file_that_no_version_can_have_is_not_found(stubs: Stubs, model: str, path: str) -> None:
+    stubs.push(model, ONE)
+    with pytest.raises(grpc.RpcError) as caught:
+        stubs.read(model, path)
+    assert refusal(caught.value) == (grpc.StatusCode.NOT_FOUND, "FILE_NOT_FOUND")

@@ -146,7 +146,8 @@ class Downloads:
         _check_not_negative(limit, field="limit")
         async with self._database.read() as records:
             version, digest = await _contents(records, parse_reference(reference))
-            file = await records.manifests.file(digest, path)
+            # No file has NUL in its path, and PostgreSQL refuses to look for one.
+            file = None if "\x00" in path else await records.manifests.file(digest, path)
         if file is None:
             raise _no_file(version, path)
         size_bytes = file.size_bytes
