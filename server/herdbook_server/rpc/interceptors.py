@@ -170,8 +170,11 @@ async def _drain(requests: AsyncIterator[Any]) -> None:
                 return
 
     reading = asyncio.ensure_future(read())
-    await asyncio.wait({reading}, timeout=DRAIN_SECONDS)
-    reading.cancel()
+    try:
+        await asyncio.wait({reading}, timeout=DRAIN_SECONDS)
+    finally:
+        reading.cancel()
+        await asyncio.gather(reading, return_exceptions=True)
 
 
 def _tolerant(deserialize: Callable[[bytes], Any]) -> Callable[[bytes], Any]:
