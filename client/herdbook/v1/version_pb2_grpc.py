@@ -128,7 +128,8 @@ class VersionServiceServicer(object):
 
     def ListVersions(self, request, context):
         """Finds versions of one model, or of all, by filter. Idempotent. Costs an index look-up a page for the usual filters,
-        whatever the number of versions. INVALID_ARGUMENT / FILTER_INVALID, ORDER_BY_INVALID or PAGE_TOKEN_INVALID.
+        whatever the number of versions. INVALID_ARGUMENT / FILTER_INVALID, ORDER_BY_INVALID or PAGE_TOKEN_INVALID;
+        NOT_FOUND / MODEL_NOT_FOUND.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

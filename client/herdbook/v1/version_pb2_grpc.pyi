@@ -56,7 +56,8 @@ class VersionServiceStub:
     """
     ListVersions: _grpc.UnaryUnaryMultiCallable[_version_pb2.ListVersionsRequest, _version_pb2.ListVersionsResponse]
     """Finds versions of one model, or of all, by filter. Idempotent. Costs an index look-up a page for the usual filters,
-    whatever the number of versions. INVALID_ARGUMENT / FILTER_INVALID, ORDER_BY_INVALID or PAGE_TOKEN_INVALID.
+    whatever the number of versions. INVALID_ARGUMENT / FILTER_INVALID, ORDER_BY_INVALID or PAGE_TOKEN_INVALID;
+    NOT_FOUND / MODEL_NOT_FOUND.
     """
     UpdateVersion: _grpc.UnaryUnaryMultiCallable[_version_pb2.UpdateVersionRequest, _version_pb2.UpdateVersionResponse]
     """Changes the fields that update_mask names. Idempotent without expected_revision; with it, a retry of a call that
@@ -110,7 +111,8 @@ class VersionServiceAsyncStub(VersionServiceStub):
     """
     ListVersions: _aio.UnaryUnaryMultiCallable[_version_pb2.ListVersionsRequest, _version_pb2.ListVersionsResponse]  # type: ignore[assignment]
     """Finds versions of one model, or of all, by filter. Idempotent. Costs an index look-up a page for the usual filters,
-    whatever the number of versions. INVALID_ARGUMENT / FILTER_INVALID, ORDER_BY_INVALID or PAGE_TOKEN_INVALID.
+    whatever the number of versions. INVALID_ARGUMENT / FILTER_INVALID, ORDER_BY_INVALID or PAGE_TOKEN_INVALID;
+    NOT_FOUND / MODEL_NOT_FOUND.
     """
     UpdateVersion: _aio.UnaryUnaryMultiCallable[_version_pb2.UpdateVersionRequest, _version_pb2.UpdateVersionResponse]  # type: ignore[assignment]
     """Changes the fields that update_mask names. Idempotent without expected_revision; with it, a retry of a call that
@@ -185,7 +187,8 @@ class VersionServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_version_pb2.ListVersionsResponse, _abc.Awaitable[_version_pb2.ListVersionsResponse]]:
         """Finds versions of one model, or of all, by filter. Idempotent. Costs an index look-up a page for the usual filters,
-        whatever the number of versions. INVALID_ARGUMENT / FILTER_INVALID, ORDER_BY_INVALID or PAGE_TOKEN_INVALID.
+        whatever the number of versions. INVALID_ARGUMENT / FILTER_INVALID, ORDER_BY_INVALID or PAGE_TOKEN_INVALID;
+        NOT_FOUND / MODEL_NOT_FOUND.
         """
 
     @_abc_1.abstractmethod

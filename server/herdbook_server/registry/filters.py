@@ -264,11 +264,14 @@ def _field_problem(name: str, key: str | None, schema: Schema) -> str:
 
 
 def _similar(name: str, schema: Schema) -> str:
-    known = {candidate.removesuffix(".KEY"): candidate for candidate in schema.names}
-    close = difflib.get_close_matches(name.lower(), known, n=1)
-    return (
-        f" Did you mean {known[close[0]]}?" if close else f" There are {', '.join(schema.names)}."
-    )
+    bare = "." not in name
+    known = {field.removesuffix(".KEY"): field for field in schema.names}
+    likely = [field for field in known if not (bare and field in schema.keyed)]
+    if close := difflib.get_close_matches(name.lower(), likely, n=1):
+        return f" Did you mean {known[close[0]]}?"
+    if bare and schema.keyed and is_key(name):
+        return f" Did you mean {' or '.join(f'{field}.{name}' for field in schema.keyed)}?"
+    return f" There are {', '.join(schema.names)}."
 
 
 def _operator_problem(tree: Restriction, kind: Kind) -> str:

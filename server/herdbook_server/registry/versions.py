@@ -97,6 +97,7 @@ class VersionRegistry:
 
         Raises:
             FilterInvalid, OrderByInvalid, PageTokenInvalid, NameInvalid: The request is wrong.
+            ModelNotFound: There is no such model, or it is deleted.
         """
         if model is not None:
             rules.check_name(model)
@@ -112,6 +113,8 @@ class VersionRegistry:
         )
         async with self._database.read() as records:
             found = await search_fitting(records.versions.search, query, listed_size_bytes)
+            if model is not None and not found.items:
+                await existing_model(records, model, show_deleted=show_deleted)
         return listing.page(found)
 
     async def update(

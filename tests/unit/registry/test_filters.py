@@ -128,6 +128,7 @@ def test_kinds_of_events_are_named_in_any_case_with_or_without_their_prefix() ->
         ('author = "ada', "Position 10: This quoted value has no closing quote"),
         ("numbr = 1", "Position 1: There is no field 'numbr'. Did you mean number?"),
         ("metric.rmse = 1", "Did you mean metrics.KEY?"),
+        ("rmse < 7", "There is no field 'rmse'. Did you mean metrics.rmse or "),
         ("tags = x", "tags needs a key"),
         ('tags."a b" = x', "no key that tags can have"),
         ("stage.x = 1", "stage has no keys"),

@@ -384,7 +384,8 @@ async def test_versions_are_found_by_filter_and_order(registry: Registry) -> Non
     assert await found("aliases:champion OR stage = STAGING") == [4, 2]
     assert await found("tags.team != fraud") == [3]
     assert await found(wanted, "model, number desc", model=None) == [4, 2, 1]
-    assert await found("", model="no") == []
+    with pytest.raises(ModelNotFound):
+        await found("", model="no")
 
 
 async def test_pages_of_versions_go_on_while_versions_are_added(registry: Registry) -> None:
