@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import pytest
 
 from herdbook_server.errors import DatabaseUnavailable, FieldInvalid
+from herdbook_server.ports.values import EventKind
 from tests.contract.database_rows import add_model, event, model, report, version
 
 if TYPE_CHECKING:
@@ -38,6 +39,16 @@ class DatabaseTests:
     `database` is migrated, `neighbour` is another `Database` over the same rows, and `raw` reads
     and writes these without the code under test.
     """
+
+    async def test_events_of_a_later_release_can_be_read(
+        self, database: Database, raw: RawDatabase
+    ) -> None:
+        async with database.write() as records:
+            await records.events.add([event(1)])
+        await raw.execute("UPDATE events SET kind = 'gate_passed'")
+        async with database.read() as records:
+            (later,) = await records.events.after(0, limit=9)
+        assert later.kind is EventKind.UNSPECIFIED
 
     async def test_the_first_write_has_revision_one(self, database: Database) -> None:
         async with database.write() as records:

@@ -23,6 +23,8 @@ class Stage(StrEnum):
 class EventKind(StrEnum):
     """What a revision did; names as in the contract's `EventKind`, in lower case."""
 
+    UNSPECIFIED = "unspecified"
+    """What a server of a later release did, beside which this one still runs."""
     MODEL_CREATED = "model_created"
     MODEL_UPDATED = "model_updated"
     MODEL_TAGGED = "model_tagged"

@@ -363,7 +363,7 @@ def _time_us(text: str, word: Word) -> int:
 
 def _member(text: str, word: Word, kind: type[Stage | EventKind], *, prefix: str) -> str:
     name = text.lower().removeprefix(prefix)
-    names = [member.value for member in kind]
+    names = [member.value for member in kind if member is not EventKind.UNSPECIFIED]
     if name not in names:
         raise invalid(f"{shown(text)} is not one of {', '.join(names)}.", word.position)
     return name

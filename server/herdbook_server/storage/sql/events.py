@@ -23,6 +23,8 @@ AFTER = f"SELECT {COLUMNS} FROM events WHERE revision > $1 ORDER BY revision, po
 REST_OF_REVISION = f"""
     SELECT {COLUMNS} FROM events WHERE revision = $1 AND position > $2 ORDER BY position"""
 
+KINDS = {kind.value: kind for kind in EventKind}
+
 
 class EventRows:
     """Events in the order of their revisions."""
@@ -75,4 +77,4 @@ def to_row(event: Event) -> tuple[str | int, ...]:
 def to_event(row: Row) -> Event:
     """Return the event that a row holds."""
     revision, position, kind, *rest = row
-    return Event(revision, position, EventKind(kind), *rest)
+    return Event(revision, position, KINDS.get(kind, EventKind.UNSPECIFIED), *rest)
