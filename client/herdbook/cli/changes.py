@@ -177,7 +177,9 @@ def restore(session: Session, target: TargetArgument, *, reason: ReasonOption = 
 def set_stage(
     session: Session,
     reference: ReferenceArgument,
-    stage: Annotated[Stage, typer.Argument(help="The stage.", show_default=False)],
+    stage: Annotated[
+        Stage, typer.Argument(help="The stage.", case_sensitive=False, show_default=False)
+    ],
     *,
     archive_existing: Annotated[
         bool,

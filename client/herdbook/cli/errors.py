@@ -11,7 +11,7 @@ from herdbook.errors import HerdbookError
 _HINTS: tuple[tuple[type[HerdbookError], str], ...] = (
     (errors.Unauthenticated, "give a token with --token or HERDBOOK_TOKEN"),
     (errors.DeadlineExceeded, "--timeout gives it more time"),
-    (errors.AliasMoved, "somebody moved it: look with `herdbook alias ls`, decide again"),
+    (errors.AliasMoved, "look where it points now with `herdbook alias ls MODEL`, decide again"),
     (errors.RevisionChanged, "somebody changed it: look with `herdbook show`, decide again"),
     (errors.ModelInUse, "--force deletes it all the same"),
     (errors.VersionInUse, "--force deletes it all the same, and aliases that point at it"),
@@ -22,7 +22,7 @@ _HINTS: tuple[tuple[type[HerdbookError], str], ...] = (
     (errors.OrderByInvalid, "sort keys look like: metrics.rmse asc, number desc"),
     (errors.ReferenceInvalid, "references look like team/task@champion, team/task:7, team/task"),
     (errors.ModelNotFound, "`herdbook models` lists what there is"),
-    (errors.AliasNotFound, "`herdbook alias ls` lists what there is"),
+    (errors.AliasNotFound, "`herdbook alias ls MODEL` lists what there is"),
     (errors.VersionNotFound, "`herdbook versions` lists what there is"),
     (errors.NoManifest, "`herdbook show` tells where its files lie"),
     (errors.SourceChanged, "push again when nothing writes to it"),

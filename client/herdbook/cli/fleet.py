@@ -131,6 +131,8 @@ def convergence(
     else:
         output.say(convergence_text(reached))
         _show_replicas(output, reached.failures if listed is None else listed)
+    if reached.target_version is None:
+        raise typer.Exit(ExitCode.NOT_FOUND)
     if wait and not _ready(reached, share):
         output.note(f"Not within {timeout}.")
         raise typer.Exit(ExitCode.UNAVAILABLE)
@@ -139,12 +141,16 @@ def convergence(
 def _await_convergence(
     session: Session, reference: str, min_ready: float, timeout_seconds: float
 ) -> Convergence:
-    """Asks until enough replicas serve the target or time is up; returns the last answer."""
+    """Asks until enough replicas serve the target, there is none, or time is up.
+
+    Returns the last answer.
+    """
     deadline = time.monotonic() + timeout_seconds
     told = ""
     while True:
         reached = session.client.get_convergence(reference)
-        if _ready(reached, min_ready) or time.monotonic() >= deadline:
+        pointless = reached.target_version is None
+        if pointless or _ready(reached, min_ready) or time.monotonic() >= deadline:
             return reached
         if told != (told := convergence_text(reached)):
             session.output.note(told)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 from collections.abc import Callable
 
@@ -12,6 +13,8 @@ from herdbook.live.registry import Registry
 from herdbook.live.reporter import Reporter
 from herdbook.live.settings import LiveSettings
 from herdbook.transport.jitter import jitter
+
+_log = logging.getLogger("herdbook.live")
 
 _REFUSED_SECONDS = 60.0
 """How long a watch that was refused is left alone, at most."""
@@ -35,6 +38,7 @@ class Follower(threading.Thread):
         self._feed = feed
         self._reporter = reporter
         self._stopped = threading.Event()
+        self._in_contact = True
 
     def stop(self) -> None:
         """Has the watch begin no more."""
@@ -46,7 +50,7 @@ class Follower(threading.Thread):
             try:
                 self._follow()
             except Exception as error:  # noqa: BLE001 - whatever it is, serving goes on
-                self._feed(messages.Lost(error, transient=False))
+                self._lose(error, transient=False)
             self._stopped.wait(_REFUSED_SECONDS * (0.5 + 0.5 * jitter()))
 
     def _follow(self) -> None:
@@ -56,11 +60,20 @@ class Follower(threading.Thread):
     def _hear(self, update: WatchUpdate) -> None:
         match update:
             case ReferenceState():
+                self._in_contact = True
                 self._feed(messages.Named(update.resolution, update.missing_reason or ""))
             case Bookmark():
+                self._in_contact = True
                 if update.initial_done:
                     # After a break the registry may have forgotten what this replica said.
                     self._reporter.repeat()
                 self._feed(messages.Contact())
             case Disconnected():
-                self._feed(messages.Lost(update.error, transient=True))
+                self._lose(update.error, transient=True)
+
+    def _lose(self, error: Exception, *, transient: bool) -> None:
+        """Says so once for each loss: the watch is tried again for as long as it takes."""
+        if self._in_contact:
+            _log.warning("%s is not watched for now: %s", self._settings.reference, error)
+        self._in_contact = False
+        self._feed(messages.Lost(error, transient=transient))

@@ -117,7 +117,13 @@ def test_waiting_ends_when_enough_replicas_serve(
     assert len(slept) == 2
 
 
-@pytest.mark.parametrize("present", [reached(2), reached(0, replicas=0), reached(0, target=None)])
+def test_a_reference_without_a_target_is_not_waited_for(herdbook: CommandLine) -> None:
+    present = reached(0, target=None)
+    for arguments in (["m@a"], ["m@a", "--json"], ["m@a", "--wait"]):
+        assert herdbook("convergence", *arguments, get_convergence=present).exit_code == 3
+
+
+@pytest.mark.parametrize("present", [reached(2), reached(0, replicas=0)])
 def test_waiting_in_vain_has_its_own_exit_code(herdbook: CommandLine, present: Convergence) -> None:
     arguments = ["convergence", "m@a", "--wait", "--timeout", "0s"]
     result = herdbook(*arguments, get_convergence=present)
