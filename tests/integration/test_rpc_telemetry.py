@@ -101,6 +101,7 @@ def test_prometheus_finds_figures_of_calls_database_and_store(
         watch.cancel()
     lines = [line for line in text.splitlines() if not line.startswith("#")]
     assert has(lines, "rpc_server_call_duration_seconds_count", "UploadChunks", "OK")
+    assert any("duration_seconds_bucket" in line and 'le="0.0025"' in line for line in lines)
     assert has(lines, "herdbook_rpc_received_bytes_total", "UploadChunks")
     assert has(lines, "herdbook_rpc_sent_bytes_total", "RegisterVersion")
     assert has(lines, "herdbook_database_duration_seconds_count", 'operation="write"')
