@@ -232,6 +232,10 @@ class TooManyWatches(ResourceExhausted):
     """The server holds as many watches as it may."""
 
 
+class SearchTooLong(ResourceExhausted):
+    """A search takes more time than one may have."""
+
+
 class Unavailable(HerdbookError):
     """The server cannot answer now; the same request may succeed later."""
 

@@ -317,6 +317,10 @@ class Recorder:
         self.statements.append((sql, values))
         return await self._connection.fetch_one(sql, *values)
 
+    def searching(self) -> Any:
+        """Ask."""
+        return self._connection.searching()
+
 
 async def statements_of(
     database: Database, source: Source, query: Query

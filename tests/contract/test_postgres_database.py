@@ -12,6 +12,7 @@ import pytest
 from herdbook_server.errors import DatabaseUnavailable, FieldInvalid
 from herdbook_server.storage.sql.postgres import PostgresDatabase
 from herdbook_server.storage.sql.postgres_connection import SETTINGS
+from tests.contract.database_bounds_suite import BoundsTests
 from tests.contract.database_chunks_suite import ChunkIndexTests, ManifestTests
 from tests.contract.database_records_suite import RecordTests
 from tests.contract.database_rows import add_model, event, model, report
@@ -159,7 +160,7 @@ class TestPostgresDatabase(DatabaseTests, RecordTests, ChunkIndexTests, Manifest
             await database.close()
 
 
-class TestPostgresSearch(SearchTests):
+class TestPostgresSearch(SearchTests, BoundsTests):
     """The shared suite."""
 
     @pytest.fixture

@@ -9,6 +9,7 @@ import pytest
 
 from herdbook_server.errors import DatabaseUnavailable
 from herdbook_server.storage.sql.sqlite import SqliteDatabase, bind
+from tests.contract.database_bounds_suite import BoundsTests
 from tests.contract.database_chunks_suite import ChunkIndexTests, ManifestTests
 from tests.contract.database_records_suite import RecordTests
 from tests.contract.database_rows import add_model
@@ -106,7 +107,7 @@ class TestSqliteDatabase(DatabaseTests, RecordTests, ChunkIndexTests, ManifestTe
         assert await database.revision() == 1
 
 
-class TestSqliteSearch(SearchTests):
+class TestSqliteSearch(SearchTests, BoundsTests):
     """The shared suite."""
 
     @pytest.fixture

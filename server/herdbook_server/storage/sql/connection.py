@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import AbstractAsyncContextManager
 from typing import Any, Protocol, TypeVar
 
 Value = str | int | float | bytes | None
@@ -71,6 +72,12 @@ class Connection(Protocol):
         """Wait until no other transaction shares or has taken the gate, and keep it until the end.
 
         Nothing to do where writing transactions take turns.
+        """
+
+    def searching(self) -> AbstractAsyncContextManager[None]:
+        """Keep a search within its bounds: few run at once, and none for long.
+
+        Raises `SearchTooLong`. Nothing to do within a write.
         """
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Awaitable, Callable, Iterable, Sequence
-from contextlib import suppress
+from contextlib import AbstractAsyncContextManager, nullcontext, suppress
 from typing import TYPE_CHECKING, Any, Final
 
 import asyncpg
@@ -114,6 +114,10 @@ class PostgresConnection:
         """See `Connection`."""
         await self.fetch("SELECT pg_advisory_xact_lock($1, $2)", LOCKS, gate)
 
+    def searching(self) -> AbstractAsyncContextManager[None]:
+        """See `Connection`."""
+        return nullcontext()
+
     async def run_script(self, script: str) -> None:
         """Run several statements within the transaction."""
         await self.execute(script)
@@ -142,6 +146,7 @@ class PooledReads(ReadOnly):
     """
 
     def __init__(self, pool: Pool) -> None:
+        super().__init__(searches_at_once=max(1, pool.get_max_size() // 2))
         self._pool = pool
         self._kept: list[PoolConnectionProxy[asyncpg.Record]] = []
         self._keep_max = min(READERS_KEPT, pool.get_max_size() // 2)

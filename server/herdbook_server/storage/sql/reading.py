@@ -1,17 +1,27 @@
-"""The refusal to write where only reads are meant to happen."""
+"""What connections that only read have in common, whichever the engine."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from contextlib import AbstractAsyncContextManager
 
 from herdbook_server.storage.sql.connection import Value
+from herdbook_server.storage.sql.turns import Turns
 
 
 class ReadOnly:
-    """The writing half of `Connection`, for connections that only read.
+    """The part of `Connection` that is the same for all connections that only read.
 
-    A call is a mistake in the program and raises TypeError.
+    A write is a mistake in the program and raises TypeError.
     """
+
+    def __init__(self, *, searches_at_once: int) -> None:
+        self.turns = Turns(searches_at_once)
+        """Turns of searches, which are fewer than the connections."""
+
+    def searching(self) -> AbstractAsyncContextManager[None]:
+        """See `Connection`."""
+        return self.turns.take()
 
     async def execute(self, sql: str, *values: Value) -> int:
         """Refuse."""

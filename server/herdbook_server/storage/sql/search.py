@@ -67,8 +67,13 @@ class Search:
         )
 
     async def run(self) -> tuple[Sequence[Hit], Position | None]:
-        """Return the rows of the page, and where the next one starts if there is one."""
-        hits = [self._to_hit(row) for row in await self._fetch(self._limit + 1)]
+        """Return the rows of the page, and where the next one starts if there is one.
+
+        Raises:
+            SearchTooLong: It would take too long.
+        """
+        async with self._connection.searching():
+            hits = [self._to_hit(row) for row in await self._fetch(self._limit + 1)]
         if len(hits) <= self._limit:
             return hits, None
         return hits[: self._limit], hits[self._limit - 1].position

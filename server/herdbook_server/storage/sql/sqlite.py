@@ -108,6 +108,10 @@ class SqliteConnection:
     async def take(self, gate: int) -> None:
         """Do nothing: writing transactions take turns."""
 
+    def searching(self) -> AbstractAsyncContextManager[None]:
+        """See `Connection`."""
+        return nullcontext()
+
     async def begin(self, how: str = "IMMEDIATE") -> None:
         """Begin a transaction that may write."""
         await self.fetch(f"BEGIN {how}")
@@ -142,6 +146,7 @@ class Readers(ReadOnly):
     """Connections that read; each statement is run by one that is idle."""
 
     def __init__(self, connections: Sequence[SqliteConnection]) -> None:
+        super().__init__(searches_at_once=max(1, len(connections) // 2))
         self._connections = connections
         self._idle: asyncio.LifoQueue[SqliteConnection] = asyncio.LifoQueue()
         for connection in connections:
