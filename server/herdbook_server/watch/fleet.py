@@ -81,6 +81,7 @@ class Fleet:
         """Keeps a watching replica live for the length of the block.
 
         Below a prefix, what it has said of a reference stays live; before that it counts nowhere.
+        While the database cannot be written, it is not live, which is no reason not to watch.
         """
         replica = subscription.replica
         if replica is None:
@@ -89,8 +90,11 @@ class Fleet:
         watched = {str(parse_reference(text)) for text in subscription.references}
         keys = [(replica, reference) for reference in sorted(watched)]
         below = [(replica, prefix) for prefix in sorted(set(subscription.model_prefixes))]
-        await self._renew(keys)
-        await self._renew_below(below)
+        try:
+            await self._renew(keys)
+            await self._renew_below(below)
+        except DatabaseUnavailable as error:
+            logger.warning("A replica's lease waits for the database: %s", error)
         with _counted(self._open, keys), _counted(self._open_below, below):
             yield
 

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import replace
-from typing import Any
+from typing import Any, NoReturn
 
 import pytest
 
-from herdbook_server.errors import FieldInvalid, ReferenceInvalid
+from herdbook_server.errors import DatabaseUnavailable, FieldInvalid, ReferenceInvalid
 from herdbook_server.ports.values import ReplicaReport, ReplicaState
+from herdbook_server.watch.fleet import Fleet
+from herdbook_server.watch.hub import Hub
 from herdbook_server.watch.values import Replica, Subscription
-from tests.unit.registry.conftest import ADA, MODEL
-from tests.unit.watch.conftest import Watching
+from tests.unit.registry.conftest import ADA, MODEL, Registry
+from tests.unit.watch.conftest import DEADLINE_SECONDS, Watching
 
 CHAMPION = f"{MODEL}@champion"
 LEASE_US = 30_000_000
@@ -117,6 +120,31 @@ async def test_a_replica_that_watches_twice_is_live_until_the_second_watch_ends(
             pass
         assert list(watching.fleet._open.values()) == [1]
     assert not watching.fleet._open
+
+
+async def test_a_replica_watches_while_the_database_takes_no_writes_and_is_live_afterwards(
+    registry: Registry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fleet = Fleet(database=registry.database, clock=registry.clock, lease_seconds=0.1)
+    hub = Hub(database=registry.database, fleet=fleet, max_watches=1)
+    await registry.register()
+    async with Watching(registry, hub, fleet).watch(
+        MODEL, model_prefixes=("fraud/",), replica=Replica("r-1", "host", "pod")
+    ) as stream:
+        with monkeypatch.context() as full:
+            full.setattr(registry.database, "bookkeep", refuse)
+            assert len(await stream.initial()) == 1
+        assert await fleet.replicas(MODEL, after=None, limit=10) == []
+        renewing = asyncio.create_task(fleet.run())
+        async with asyncio.timeout(DEADLINE_SECONDS):
+            while not await fleet.replicas(MODEL, after=None, limit=10):
+                pass
+        renewing.cancel()
+        await asyncio.wait({renewing})
+
+
+def refuse() -> NoReturn:
+    raise DatabaseUnavailable("The database's disk is full.")
 
 
 @pytest.mark.parametrize(
