@@ -19,7 +19,7 @@ from herdbook_server.artifacts.uploads import Uploads
 from herdbook_server.clock import SystemClock
 from herdbook_server.errors import DatabaseUnavailable
 from herdbook_server.measured import MeasuredChunkStore, MeasuredDatabase
-from herdbook_server.ports.chunks import ChunkStore, StoreError
+from herdbook_server.ports.chunks import ChunkStore, StoreError, StoreFull
 from herdbook_server.ports.clock import Clock
 from herdbook_server.ports.database import Database
 from herdbook_server.registry.aliases import AliasRegistry
@@ -154,7 +154,11 @@ async def _open_chunks(settings: Settings, stack: AsyncExitStack) -> ChunkStore:
         chunks = S3ChunkStore(S3Location.parse(settings.artifacts))
     await chunks.open()
     stack.push_async_callback(chunks.close)
-    await chunks.check()
+    try:
+        await chunks.check()
+    except StoreFull as error:
+        # What is stored can be read, and garbage collected to make room.
+        logger.warning("The chunk store takes no writes: %s", error)
     return chunks
 
 

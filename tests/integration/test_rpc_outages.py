@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+import asyncio
+import errno
 from collections.abc import Iterator
 from pathlib import Path
+from typing import NoReturn
 
 import grpc
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from herdbook.v1 import version_pb2
+from herdbook_server.app import running
+from herdbook_server.settings import read_settings
+from herdbook_server.storage.chunks import local
+from tests.support.ports import LOOPBACK
 from tests.support.postgres import PostgresCluster, private_directory
 from tests.support.server import Engines, ServerProcess
 from tests.support.stubs import Stubs, refusal
@@ -100,3 +107,24 @@ def test_a_lost_chunk_is_named_and_pushing_it_again_heals_it(
             assert len(stubs.missing(MODEL, [b"moo"])) == 1
             stubs.upload(MODEL, [b"moo"])
             assert stubs.read(MODEL) == b"moo"
+
+
+async def test_a_server_whose_disk_is_full_starts_and_is_read(
+    embedded_engines: Engines, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = read_settings(listen=f"{LOOPBACK}:0", **embedded_engines.settings)
+    async with running(settings) as server:
+        with Stubs(server.address) as stubs:
+            await asyncio.to_thread(stubs.push, MODEL, b"moo")
+    monkeypatch.setattr(local, "_write_durably", find_no_room)
+    async with running(settings) as server:
+        with Stubs(server.address) as stubs:
+            assert await asyncio.to_thread(stubs.read, MODEL) == b"moo"
+            assert not await asyncio.to_thread(is_serving, stubs, ARTIFACTS)
+            with pytest.raises(grpc.RpcError) as caught:
+                await asyncio.to_thread(stubs.upload, MODEL, [b"more"])
+    assert refusal(caught.value) == (grpc.StatusCode.RESOURCE_EXHAUSTED, "STORE_FULL")
+
+
+def find_no_room(*_: object) -> NoReturn:
+    raise OSError(errno.ENOSPC, "No space left on device")

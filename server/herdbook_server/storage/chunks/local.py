@@ -120,8 +120,9 @@ class LocalChunkStore:
     def _delete_old_temporaries(self) -> None:
         oldest = time.time() - _TEMPORARY_MAX_AGE_SECONDS
         for path in self._temporary.iterdir():
-            # Another process may finish or delete its own at this moment.
-            with contextlib.suppress(FileNotFoundError):
+            # Another process may finish or delete its own at this moment. What cannot be deleted,
+            # as on a disk that is read-only, harms nobody.
+            with contextlib.suppress(OSError):
                 if path.stat().st_mtime < oldest:
                     path.unlink()
 
