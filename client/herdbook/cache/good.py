@@ -57,6 +57,6 @@ def _read(path: Path) -> Resolution | None:
     try:
         resolution = Resolution(**json.loads(path.read_bytes())["resolution"])
         digest_hex(resolution.digest or "")
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return None
     return resolution

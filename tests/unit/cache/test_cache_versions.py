@@ -360,6 +360,13 @@ def test_a_damaged_record_of_what_served_last_counts_for_nothing(cache: Cache) -
     assert cache.last_known_good("here:1", "m@champion") is None
 
 
+def test_a_record_that_is_too_deep_to_read_counts_for_nothing(cache: Cache) -> None:
+    cache.remember_good("here:1", "m@champion", Resolution("m", 7, f"sha256:{7:064x}"))
+    (record,) = (cache.directory / "last-known-good").glob("*.json")
+    record.write_bytes(b"[" * 1_000_000)
+    assert cache.last_known_good("here:1", "m@champion") is None
+
+
 def test_a_cache_that_is_no_directory_says_so(tmp_path: Path, source: MemorySource) -> None:
     (tmp_path / "file").write_bytes(b"")
     with pytest.raises(CacheUnavailable, match="HERDBOOK_CACHE_DIR"):
