@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import stat
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -11,12 +12,14 @@ from itertools import islice
 from pathlib import Path
 from typing import TypeVar
 
+from herdbook.cache.layout import kind_of
 from herdbook.core.values.artifacts import ChunkRef, File
 from herdbook.errors import Cancelled
 
 _WORKERS = min(4, os.cpu_count() or 1)
 _SPAN_CHUNKS = 32
 _BATCH = 1024
+_NO_WAIT = getattr(os, "O_NONBLOCK", 0)
 
 T = TypeVar("T")
 
@@ -32,8 +35,12 @@ class Place:
     def read(self) -> bytes | None:
         """Returns the chunk if its bytes are here; None if the file holds something else."""
         try:
-            with self.path.open("rb", buffering=0) as file:
-                data = os.pread(file.fileno(), self.chunk.size_bytes, self.offset)
+            # A pipe that somebody put here is not waited for.
+            descriptor = os.open(self.path, os.O_RDONLY | os.O_CLOEXEC | _NO_WAIT)
+            try:
+                data = os.pread(descriptor, self.chunk.size_bytes, self.offset)
+            finally:
+                os.close(descriptor)
         except OSError:
             return None
         return data if hashlib.sha256(data).digest() == self.chunk.sha256 else None
@@ -54,6 +61,23 @@ def places(files: Iterable[File], root: Path) -> Iterator[Place]:
         for chunk in file.chunks:
             yield Place(path, offset, chunk)
             offset += chunk.size_bytes
+
+
+def is_well_formed(directory: Path, files: Iterable[File]) -> bool:
+    """Whether a version's directory holds what it holds as regular files in real directories.
+
+    Something that is missing is no fault here, nor is what a file contains; a link is one, since
+    what is written through it ends up elsewhere.
+    """
+    root = f"{directory}/files"
+    paths = [file.path for file in files]
+    above = {path[:at] for path in paths for at in range(len(path)) if path[at] == "/"}
+    return (
+        all(kind_of(path) in (None, stat.S_IFDIR) for path in (directory, root))
+        and kind_of(directory / "manifest") in (None, stat.S_IFREG)
+        and all(kind_of(f"{root}/{path}") in (None, stat.S_IFDIR) for path in above)
+        and all(kind_of(f"{root}/{path}") in (None, stat.S_IFREG) for path in paths)
+    )
 
 
 def damaged_files(

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from herdbook.cache.good import GoodRecords
-from herdbook.cache.layout import Layout
+from herdbook.cache.layout import Layout, remove_whatever
 from herdbook.cache.locks import try_lock, wait_for_lock
 
 ABANDONED_SECONDS = 3600.0
@@ -97,8 +97,10 @@ class Evictor:
 
 def _remove_version(directory: Path) -> None:
     # Without its manifest it is no version any more, however far the rest gets.
-    (directory / "manifest").unlink(missing_ok=True)
-    shutil.rmtree(directory, ignore_errors=True)
+    with contextlib.suppress(OSError):
+        (directory / "manifest").unlink()
+    with contextlib.suppress(OSError):
+        remove_whatever(directory)
 
 
 def remove_abandoned(directory: Path) -> None:

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 import re
+import shutil
+import stat
 import time
 from dataclasses import dataclass
 from pathlib import Path
 
 PREFIX = "sha256:"
+_ABSENT = {errno.ENOENT, errno.ENOTDIR, errno.ELOOP}
 _DIGEST = re.compile("sha256:[0-9a-f]{64}")
 
 
@@ -100,6 +104,24 @@ def write_atomically(path: Path, data: bytes) -> None:
         temporary.unlink(missing_ok=True)
         raise
     sync_directory(path.parent)
+
+
+def kind_of(path: str | os.PathLike[str]) -> int | None:
+    """Returns what is at a path itself, as `stat.S_IFMT` tells it; None if nothing is."""
+    try:
+        return stat.S_IFMT(os.lstat(path).st_mode)
+    except OSError as error:
+        if error.errno not in _ABSENT:
+            raise
+        return None
+
+
+def remove_whatever(path: Path) -> None:
+    """Removes what is at a path, of whatever kind, and follows no link; nothing is fine too."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
 
 
 def sync_directory(path: Path) -> None:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import hashlib
+import stat
 import struct
 from pathlib import Path
 
-from herdbook.cache.layout import PREFIX
+from herdbook.cache.layout import PREFIX, kind_of
 from herdbook.core.manifests import HEADER, manifest_parts
 from herdbook.core.values.artifacts import ChunkRef, File, Manifest
 
@@ -26,6 +27,8 @@ def digest_of(encoded: bytes) -> str:
 
 def read_manifest(path: Path, digest: str) -> Manifest | None:
     """Returns the manifest in the file at `path`; None if none with this digest is there."""
+    if kind_of(path) != stat.S_IFREG:
+        return None
     try:
         encoded = path.read_bytes()
     except FileNotFoundError:

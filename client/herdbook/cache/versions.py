@@ -4,18 +4,24 @@ from __future__ import annotations
 
 import contextlib
 import os
-import shutil
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
 from typing import Protocol, Self, TypeAlias
 
-from herdbook.cache.contents import Place, copy_chunks, damaged_files, places
+from herdbook.cache.contents import Place, copy_chunks, damaged_files, is_well_formed, places
 from herdbook.cache.errors import explained
 from herdbook.cache.eviction import Evictor
 from herdbook.cache.index import find_chunks
-from herdbook.cache.layout import Layout, digest_hex, sync_directory, touch, write_atomically
+from herdbook.cache.layout import (
+    Layout,
+    digest_hex,
+    remove_whatever,
+    sync_directory,
+    touch,
+    write_atomically,
+)
 from herdbook.cache.locks import FileLock, wait_for_lock
 from herdbook.cache.manifests import digest_of, encode, read_manifest
 from herdbook.core.manifests import manifest_of
@@ -131,15 +137,18 @@ class _Fetch:
         lock = self._layout.fetch_lock(self._name)
         with wait_for_lock(lock, exclusive=True, cancelled=self._cancelled):
             manifest = self._manifest(source)
-            files = self._missing(manifest)
+            repairable = self._is_repairable(manifest)
+            files = self._missing(manifest) if repairable else list(manifest.files)
             if files:
-                return self._fetch(manifest, files, source)
+                return self._fetch(manifest, files, source, repairable=repairable)
             write_atomically(self.place / "manifest", encode(manifest))
             return 0
 
     def _is_sound(self) -> bool:
         manifest = read_manifest(self.place / "manifest", self._digest)
-        return manifest is not None and not self._missing(manifest)
+        return (
+            manifest is not None and self._is_repairable(manifest) and not self._missing(manifest)
+        )
 
     def _manifest(self, source: VersionSource) -> Manifest:
         for directory in (self.place, self._incoming):
@@ -151,20 +160,30 @@ class _Fetch:
             raise ChecksumMismatch(f"The manifest that came for {self._digest} has another digest.")
         return manifest
 
+    def _is_repairable(self, manifest: Manifest) -> bool:
+        """Whether what is in place can be made whole file by file, rather than all at once."""
+        here = (self.place / "manifest").exists()
+        return here and is_well_formed(self.place, manifest.files)
+
     def _missing(self, manifest: Manifest) -> list[File]:
-        if not (self.place / "manifest").exists():
-            return list(manifest.files)
         return damaged_files(manifest.files, self.place / "files", cancelled=self._cancelled)
 
-    def _fetch(self, manifest: Manifest, files: list[File], source: VersionSource) -> int:
+    def _fetch(
+        self, manifest: Manifest, files: list[File], source: VersionSource, *, repairable: bool
+    ) -> int:
         self._evictor.make_room(sum(file.size_bytes for file in files), cancelled=self._cancelled)
+        if not is_well_formed(self._incoming, manifest.files):
+            remove_whatever(self._incoming)
         resumed = self._incoming.exists()
         root = self._incoming / "files"
         _lay_out(files, root)
         write_atomically(self._incoming / "manifest", encode(manifest))
         downloaded_bytes = self._fill(list(places(files, root)), source, resumed=resumed)
         _seal(files, root)
-        self._put_in_place(files)
+        if repairable:
+            self._repair(files)
+        else:
+            self._put_in_place()
         return downloaded_bytes
 
     def _fill(self, targets: list[Place], source: VersionSource, *, resumed: bool) -> int:
@@ -180,12 +199,16 @@ class _Fetch:
         pairs = ((t, known[t.chunk]) for t in targets if t.chunk in known)
         return copy_chunks(pairs, cancelled=self._cancelled)
 
-    def _put_in_place(self, files: Iterable[File]) -> None:
-        if not (self.place / "manifest").exists():
-            _remove_remains(self.place)
-            self._incoming.rename(self.place)
-            sync_directory(self._layout.versions)
-            return
+    def _put_in_place(self) -> None:
+        # Moved aside first, within its directory, so that the place is empty for a moment only.
+        aside = self.place.with_name(f".{self._name}.{os.urandom(4).hex()}")
+        with contextlib.suppress(FileNotFoundError):
+            self.place.rename(aside)
+        self._incoming.rename(self.place)
+        sync_directory(self._layout.versions)
+        remove_whatever(aside)
+
+    def _repair(self, files: Iterable[File]) -> None:
         write_atomically(self.place / "manifest", (self._incoming / "manifest").read_bytes())
         # Others may be using the version: they keep the files they have opened.
         for file in files:
@@ -193,7 +216,7 @@ class _Fetch:
             path.parent.mkdir(parents=True, exist_ok=True)
             (self._incoming / "files" / file.path).replace(path)
             sync_directory(path.parent)
-        _remove_remains(self._incoming)
+        remove_whatever(self._incoming)
 
 
 def _lay_out(files: Iterable[File], root: Path) -> None:
@@ -239,8 +262,3 @@ def _seal(files: Iterable[File], root: Path) -> None:
         directories.update(p for p in path.parents if p.is_relative_to(root))
     for directory in directories:
         sync_directory(directory)
-
-
-def _remove_remains(directory: Path) -> None:
-    if directory.exists():
-        shutil.rmtree(directory)
