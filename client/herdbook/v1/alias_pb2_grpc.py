@@ -94,7 +94,7 @@ class AliasServiceServicer(object):
 
     def RollbackAlias(self, request, context):
         """Points an alias back at the version it pointed at before its last move; again, at the one before that. Idempotent with
-        request_id. NOT_FOUND / ALIAS_NOT_FOUND; ABORTED / ALIAS_MOVED;
+        request_id. NOT_FOUND / MODEL_NOT_FOUND, ALIAS_NOT_FOUND; ABORTED / ALIAS_MOVED; INVALID_ARGUMENT / REQUEST_ID_REUSED;
         FAILED_PRECONDITION / NO_PREVIOUS_VERSION, VERSION_DELETED (the previous version is deleted: restore it first).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
@@ -102,7 +102,8 @@ class AliasServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def DeleteAlias(self, request, context):
-        """Deletes an alias; its history stays. Idempotent with request_id. NOT_FOUND / ALIAS_NOT_FOUND; ABORTED / ALIAS_MOVED.
+        """Deletes an alias; its history stays. Idempotent with request_id. NOT_FOUND / MODEL_NOT_FOUND, ALIAS_NOT_FOUND;
+        ABORTED / ALIAS_MOVED; INVALID_ARGUMENT / REQUEST_ID_REUSED.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -116,14 +117,15 @@ class AliasServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def ListAliases(self, request, context):
-        """Lists the aliases of a model by name. Idempotent. NOT_FOUND / MODEL_NOT_FOUND.
+        """Lists the aliases of a model by name. Idempotent. NOT_FOUND / MODEL_NOT_FOUND; INVALID_ARGUMENT / PAGE_TOKEN_INVALID.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def ListAliasMoves(self, request, context):
-        """Lists the moves of an alias, newest first, also of a deleted alias. Idempotent. NOT_FOUND / MODEL_NOT_FOUND.
+        """Lists the moves of an alias, newest first, also of a deleted alias. Idempotent. NOT_FOUND / MODEL_NOT_FOUND;
+        INVALID_ARGUMENT / PAGE_TOKEN_INVALID.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -133,7 +135,8 @@ class AliasServiceServicer(object):
         """Streams what references name: first the present state of each, then a bookmark with initial_done, then changes as they
         commit, with a bookmark at least every 30 seconds of silence. States of one reference come with growing revisions;
         intermediate ones may be skipped, the latest always arrives. A reference that names nothing is a state, not an error.
-        The stream ends only by a break or with UNAVAILABLE when the server drains: reconnect with jitter, with what is known.
+        The stream ends only by a break or with UNAVAILABLE / DRAINING, when the server stops, the connection is old or the server
+        cannot follow the record any more: reconnect with jitter, with what is known.
         INVALID_ARGUMENT / REFERENCE_INVALID; RESOURCE_EXHAUSTED / TOO_MANY_WATCHES.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)

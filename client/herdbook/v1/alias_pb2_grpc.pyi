@@ -45,22 +45,27 @@ class AliasServiceStub:
     """
     RollbackAlias: _grpc.UnaryUnaryMultiCallable[_alias_pb2.RollbackAliasRequest, _alias_pb2.RollbackAliasResponse]
     """Points an alias back at the version it pointed at before its last move; again, at the one before that. Idempotent with
-    request_id. NOT_FOUND / ALIAS_NOT_FOUND; ABORTED / ALIAS_MOVED;
+    request_id. NOT_FOUND / MODEL_NOT_FOUND, ALIAS_NOT_FOUND; ABORTED / ALIAS_MOVED; INVALID_ARGUMENT / REQUEST_ID_REUSED;
     FAILED_PRECONDITION / NO_PREVIOUS_VERSION, VERSION_DELETED (the previous version is deleted: restore it first).
     """
     DeleteAlias: _grpc.UnaryUnaryMultiCallable[_alias_pb2.DeleteAliasRequest, _alias_pb2.DeleteAliasResponse]
-    """Deletes an alias; its history stays. Idempotent with request_id. NOT_FOUND / ALIAS_NOT_FOUND; ABORTED / ALIAS_MOVED."""
+    """Deletes an alias; its history stays. Idempotent with request_id. NOT_FOUND / MODEL_NOT_FOUND, ALIAS_NOT_FOUND;
+    ABORTED / ALIAS_MOVED; INVALID_ARGUMENT / REQUEST_ID_REUSED.
+    """
     GetAlias: _grpc.UnaryUnaryMultiCallable[_alias_pb2.GetAliasRequest, _alias_pb2.GetAliasResponse]
     """Reads one alias. Idempotent. NOT_FOUND / MODEL_NOT_FOUND, ALIAS_NOT_FOUND."""
     ListAliases: _grpc.UnaryUnaryMultiCallable[_alias_pb2.ListAliasesRequest, _alias_pb2.ListAliasesResponse]
-    """Lists the aliases of a model by name. Idempotent. NOT_FOUND / MODEL_NOT_FOUND."""
+    """Lists the aliases of a model by name. Idempotent. NOT_FOUND / MODEL_NOT_FOUND; INVALID_ARGUMENT / PAGE_TOKEN_INVALID."""
     ListAliasMoves: _grpc.UnaryUnaryMultiCallable[_alias_pb2.ListAliasMovesRequest, _alias_pb2.ListAliasMovesResponse]
-    """Lists the moves of an alias, newest first, also of a deleted alias. Idempotent. NOT_FOUND / MODEL_NOT_FOUND."""
+    """Lists the moves of an alias, newest first, also of a deleted alias. Idempotent. NOT_FOUND / MODEL_NOT_FOUND;
+    INVALID_ARGUMENT / PAGE_TOKEN_INVALID.
+    """
     WatchAliases: _grpc.UnaryStreamMultiCallable[_alias_pb2.WatchAliasesRequest, _alias_pb2.WatchAliasesResponse]
     """Streams what references name: first the present state of each, then a bookmark with initial_done, then changes as they
     commit, with a bookmark at least every 30 seconds of silence. States of one reference come with growing revisions;
     intermediate ones may be skipped, the latest always arrives. A reference that names nothing is a state, not an error.
-    The stream ends only by a break or with UNAVAILABLE when the server drains: reconnect with jitter, with what is known.
+    The stream ends only by a break or with UNAVAILABLE / DRAINING, when the server stops, the connection is old or the server
+    cannot follow the record any more: reconnect with jitter, with what is known.
     INVALID_ARGUMENT / REFERENCE_INVALID; RESOURCE_EXHAUSTED / TOO_MANY_WATCHES.
     """
 
@@ -81,22 +86,27 @@ class AliasServiceAsyncStub(AliasServiceStub):
     """
     RollbackAlias: _aio.UnaryUnaryMultiCallable[_alias_pb2.RollbackAliasRequest, _alias_pb2.RollbackAliasResponse]  # type: ignore[assignment]
     """Points an alias back at the version it pointed at before its last move; again, at the one before that. Idempotent with
-    request_id. NOT_FOUND / ALIAS_NOT_FOUND; ABORTED / ALIAS_MOVED;
+    request_id. NOT_FOUND / MODEL_NOT_FOUND, ALIAS_NOT_FOUND; ABORTED / ALIAS_MOVED; INVALID_ARGUMENT / REQUEST_ID_REUSED;
     FAILED_PRECONDITION / NO_PREVIOUS_VERSION, VERSION_DELETED (the previous version is deleted: restore it first).
     """
     DeleteAlias: _aio.UnaryUnaryMultiCallable[_alias_pb2.DeleteAliasRequest, _alias_pb2.DeleteAliasResponse]  # type: ignore[assignment]
-    """Deletes an alias; its history stays. Idempotent with request_id. NOT_FOUND / ALIAS_NOT_FOUND; ABORTED / ALIAS_MOVED."""
+    """Deletes an alias; its history stays. Idempotent with request_id. NOT_FOUND / MODEL_NOT_FOUND, ALIAS_NOT_FOUND;
+    ABORTED / ALIAS_MOVED; INVALID_ARGUMENT / REQUEST_ID_REUSED.
+    """
     GetAlias: _aio.UnaryUnaryMultiCallable[_alias_pb2.GetAliasRequest, _alias_pb2.GetAliasResponse]  # type: ignore[assignment]
     """Reads one alias. Idempotent. NOT_FOUND / MODEL_NOT_FOUND, ALIAS_NOT_FOUND."""
     ListAliases: _aio.UnaryUnaryMultiCallable[_alias_pb2.ListAliasesRequest, _alias_pb2.ListAliasesResponse]  # type: ignore[assignment]
-    """Lists the aliases of a model by name. Idempotent. NOT_FOUND / MODEL_NOT_FOUND."""
+    """Lists the aliases of a model by name. Idempotent. NOT_FOUND / MODEL_NOT_FOUND; INVALID_ARGUMENT / PAGE_TOKEN_INVALID."""
     ListAliasMoves: _aio.UnaryUnaryMultiCallable[_alias_pb2.ListAliasMovesRequest, _alias_pb2.ListAliasMovesResponse]  # type: ignore[assignment]
-    """Lists the moves of an alias, newest first, also of a deleted alias. Idempotent. NOT_FOUND / MODEL_NOT_FOUND."""
+    """Lists the moves of an alias, newest first, also of a deleted alias. Idempotent. NOT_FOUND / MODEL_NOT_FOUND;
+    INVALID_ARGUMENT / PAGE_TOKEN_INVALID.
+    """
     WatchAliases: _aio.UnaryStreamMultiCallable[_alias_pb2.WatchAliasesRequest, _alias_pb2.WatchAliasesResponse]  # type: ignore[assignment]
     """Streams what references name: first the present state of each, then a bookmark with initial_done, then changes as they
     commit, with a bookmark at least every 30 seconds of silence. States of one reference come with growing revisions;
     intermediate ones may be skipped, the latest always arrives. A reference that names nothing is a state, not an error.
-    The stream ends only by a break or with UNAVAILABLE when the server drains: reconnect with jitter, with what is known.
+    The stream ends only by a break or with UNAVAILABLE / DRAINING, when the server stops, the connection is old or the server
+    cannot follow the record any more: reconnect with jitter, with what is known.
     INVALID_ARGUMENT / REFERENCE_INVALID; RESOURCE_EXHAUSTED / TOO_MANY_WATCHES.
     """
 
@@ -126,7 +136,7 @@ class AliasServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_alias_pb2.RollbackAliasResponse, _abc.Awaitable[_alias_pb2.RollbackAliasResponse]]:
         """Points an alias back at the version it pointed at before its last move; again, at the one before that. Idempotent with
-        request_id. NOT_FOUND / ALIAS_NOT_FOUND; ABORTED / ALIAS_MOVED;
+        request_id. NOT_FOUND / MODEL_NOT_FOUND, ALIAS_NOT_FOUND; ABORTED / ALIAS_MOVED; INVALID_ARGUMENT / REQUEST_ID_REUSED;
         FAILED_PRECONDITION / NO_PREVIOUS_VERSION, VERSION_DELETED (the previous version is deleted: restore it first).
         """
 
@@ -136,7 +146,9 @@ class AliasServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _alias_pb2.DeleteAliasRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_alias_pb2.DeleteAliasResponse, _abc.Awaitable[_alias_pb2.DeleteAliasResponse]]:
-        """Deletes an alias; its history stays. Idempotent with request_id. NOT_FOUND / ALIAS_NOT_FOUND; ABORTED / ALIAS_MOVED."""
+        """Deletes an alias; its history stays. Idempotent with request_id. NOT_FOUND / MODEL_NOT_FOUND, ALIAS_NOT_FOUND;
+        ABORTED / ALIAS_MOVED; INVALID_ARGUMENT / REQUEST_ID_REUSED.
+        """
 
     @_abc_1.abstractmethod
     def GetAlias(
@@ -152,7 +164,7 @@ class AliasServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _alias_pb2.ListAliasesRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_alias_pb2.ListAliasesResponse, _abc.Awaitable[_alias_pb2.ListAliasesResponse]]:
-        """Lists the aliases of a model by name. Idempotent. NOT_FOUND / MODEL_NOT_FOUND."""
+        """Lists the aliases of a model by name. Idempotent. NOT_FOUND / MODEL_NOT_FOUND; INVALID_ARGUMENT / PAGE_TOKEN_INVALID."""
 
     @_abc_1.abstractmethod
     def ListAliasMoves(
@@ -160,7 +172,9 @@ class AliasServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _alias_pb2.ListAliasMovesRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_alias_pb2.ListAliasMovesResponse, _abc.Awaitable[_alias_pb2.ListAliasMovesResponse]]:
-        """Lists the moves of an alias, newest first, also of a deleted alias. Idempotent. NOT_FOUND / MODEL_NOT_FOUND."""
+        """Lists the moves of an alias, newest first, also of a deleted alias. Idempotent. NOT_FOUND / MODEL_NOT_FOUND;
+        INVALID_ARGUMENT / PAGE_TOKEN_INVALID.
+        """
 
     @_abc_1.abstractmethod
     def WatchAliases(
@@ -171,7 +185,8 @@ class AliasServiceServicer(metaclass=_abc_1.ABCMeta):
         """Streams what references name: first the present state of each, then a bookmark with initial_done, then changes as they
         commit, with a bookmark at least every 30 seconds of silence. States of one reference come with growing revisions;
         intermediate ones may be skipped, the latest always arrives. A reference that names nothing is a state, not an error.
-        The stream ends only by a break or with UNAVAILABLE when the server drains: reconnect with jitter, with what is known.
+        The stream ends only by a break or with UNAVAILABLE / DRAINING, when the server stops, the connection is old or the server
+        cannot follow the record any more: reconnect with jitter, with what is known.
         INVALID_ARGUMENT / REFERENCE_INVALID; RESOURCE_EXHAUSTED / TOO_MANY_WATCHES.
         """
 

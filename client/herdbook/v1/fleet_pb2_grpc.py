@@ -85,7 +85,7 @@ class FleetServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def ListReplicas(self, request, context):
-        """Lists live replicas by id. Idempotent.
+        """Lists live replicas by id. Idempotent. INVALID_ARGUMENT / REFERENCE_INVALID, PAGE_TOKEN_INVALID.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -49,7 +49,7 @@ class FleetServiceStub:
     INVALID_ARGUMENT / REFERENCE_INVALID. A reference that names nothing is answered without target.
     """
     ListReplicas: _grpc.UnaryUnaryMultiCallable[_fleet_pb2.ListReplicasRequest, _fleet_pb2.ListReplicasResponse]
-    """Lists live replicas by id. Idempotent."""
+    """Lists live replicas by id. Idempotent. INVALID_ARGUMENT / REFERENCE_INVALID, PAGE_TOKEN_INVALID."""
 
 @_typing.type_check_only
 class FleetServiceAsyncStub(FleetServiceStub):
@@ -72,7 +72,7 @@ class FleetServiceAsyncStub(FleetServiceStub):
     INVALID_ARGUMENT / REFERENCE_INVALID. A reference that names nothing is answered without target.
     """
     ListReplicas: _aio.UnaryUnaryMultiCallable[_fleet_pb2.ListReplicasRequest, _fleet_pb2.ListReplicasResponse]  # type: ignore[assignment]
-    """Lists live replicas by id. Idempotent."""
+    """Lists live replicas by id. Idempotent. INVALID_ARGUMENT / REFERENCE_INVALID, PAGE_TOKEN_INVALID."""
 
 class FleetServiceServicer(metaclass=_abc_1.ABCMeta):
     """Takes reports of serving processes and tells how far a reference has reached them.
@@ -110,6 +110,6 @@ class FleetServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _fleet_pb2.ListReplicasRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_fleet_pb2.ListReplicasResponse, _abc.Awaitable[_fleet_pb2.ListReplicasResponse]]:
-        """Lists live replicas by id. Idempotent."""
+        """Lists live replicas by id. Idempotent. INVALID_ARGUMENT / REFERENCE_INVALID, PAGE_TOKEN_INVALID."""
 
 def add_FleetServiceServicer_to_server(servicer: FleetServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

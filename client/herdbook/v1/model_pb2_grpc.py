@@ -85,6 +85,7 @@ class ModelServiceServicer(object):
     def CreateModel(self, request, context):
         """Creates an empty model. Not needed before RegisterVersion, which creates a missing model by itself.
         Idempotent with request_id. ALREADY_EXISTS / MODEL_EXISTS, also when the model of that name is deleted: restore it.
+        INVALID_ARGUMENT / NAME_INVALID, REQUEST_ID_REUSED.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -40,6 +40,7 @@ class ModelServiceStub:
     CreateModel: _grpc.UnaryUnaryMultiCallable[_model_pb2.CreateModelRequest, _model_pb2.CreateModelResponse]
     """Creates an empty model. Not needed before RegisterVersion, which creates a missing model by itself.
     Idempotent with request_id. ALREADY_EXISTS / MODEL_EXISTS, also when the model of that name is deleted: restore it.
+    INVALID_ARGUMENT / NAME_INVALID, REQUEST_ID_REUSED.
     """
     GetModel: _grpc.UnaryUnaryMultiCallable[_model_pb2.GetModelRequest, _model_pb2.GetModelResponse]
     """Reads one model. Idempotent. NOT_FOUND / MODEL_NOT_FOUND, also for a deleted one unless show_deleted is set."""
@@ -76,6 +77,7 @@ class ModelServiceAsyncStub(ModelServiceStub):
     CreateModel: _aio.UnaryUnaryMultiCallable[_model_pb2.CreateModelRequest, _model_pb2.CreateModelResponse]  # type: ignore[assignment]
     """Creates an empty model. Not needed before RegisterVersion, which creates a missing model by itself.
     Idempotent with request_id. ALREADY_EXISTS / MODEL_EXISTS, also when the model of that name is deleted: restore it.
+    INVALID_ARGUMENT / NAME_INVALID, REQUEST_ID_REUSED.
     """
     GetModel: _aio.UnaryUnaryMultiCallable[_model_pb2.GetModelRequest, _model_pb2.GetModelResponse]  # type: ignore[assignment]
     """Reads one model. Idempotent. NOT_FOUND / MODEL_NOT_FOUND, also for a deleted one unless show_deleted is set."""
@@ -115,6 +117,7 @@ class ModelServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_model_pb2.CreateModelResponse, _abc.Awaitable[_model_pb2.CreateModelResponse]]:
         """Creates an empty model. Not needed before RegisterVersion, which creates a missing model by itself.
         Idempotent with request_id. ALREADY_EXISTS / MODEL_EXISTS, also when the model of that name is deleted: restore it.
+        INVALID_ARGUMENT / NAME_INVALID, REQUEST_ID_REUSED.
         """
 
     @_abc_1.abstractmethod

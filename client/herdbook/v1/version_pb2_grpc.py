@@ -112,7 +112,8 @@ class VersionServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def GetVersion(self, request, context):
-        """Reads one version. Idempotent. NOT_FOUND / MODEL_NOT_FOUND, VERSION_NOT_FOUND, ALIAS_NOT_FOUND.
+        """Reads one version. Idempotent. NOT_FOUND / MODEL_NOT_FOUND, VERSION_NOT_FOUND, ALIAS_NOT_FOUND;
+        INVALID_ARGUMENT / REFERENCE_INVALID.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -146,7 +147,9 @@ class VersionServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def UpdateVersionTags(self, request, context):
-        """Sets and deletes single tags of a version in one step. Idempotent. NOT_FOUND / VERSION_NOT_FOUND.
+        """Sets and deletes single tags of a version in one step. Idempotent.
+        NOT_FOUND / MODEL_NOT_FOUND, VERSION_NOT_FOUND, ALIAS_NOT_FOUND;
+        INVALID_ARGUMENT / REFERENCE_INVALID.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -154,7 +157,9 @@ class VersionServiceServicer(object):
 
     def SetStage(self, request, context):
         """Moves a version to a stage, and can archive the versions now in that stage in the same transaction, so that readers never
-        see none or two. Idempotent. NOT_FOUND / VERSION_NOT_FOUND.
+        see none or two. Idempotent. NOT_FOUND / MODEL_NOT_FOUND, VERSION_NOT_FOUND, ALIAS_NOT_FOUND;
+        INVALID_ARGUMENT / REFERENCE_INVALID, FIELD_INVALID (archive_existing
+        with another stage than `staging` and `production`).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

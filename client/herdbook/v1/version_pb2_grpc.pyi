@@ -49,7 +49,9 @@ class VersionServiceStub:
     ABORTED / ALIAS_MOVED.
     """
     GetVersion: _grpc.UnaryUnaryMultiCallable[_version_pb2.GetVersionRequest, _version_pb2.GetVersionResponse]
-    """Reads one version. Idempotent. NOT_FOUND / MODEL_NOT_FOUND, VERSION_NOT_FOUND, ALIAS_NOT_FOUND."""
+    """Reads one version. Idempotent. NOT_FOUND / MODEL_NOT_FOUND, VERSION_NOT_FOUND, ALIAS_NOT_FOUND;
+    INVALID_ARGUMENT / REFERENCE_INVALID.
+    """
     ResolveReference: _grpc.UnaryUnaryMultiCallable[_version_pb2.ResolveReferenceRequest, _version_pb2.ResolveReferenceResponse]
     """Tells which version a reference names now: the cheap call for hot paths. Idempotent.
     NOT_FOUND / MODEL_NOT_FOUND, VERSION_NOT_FOUND, ALIAS_NOT_FOUND; INVALID_ARGUMENT / REFERENCE_INVALID.
@@ -66,10 +68,15 @@ class VersionServiceStub:
     label that is set stays); ABORTED / REVISION_CHANGED.
     """
     UpdateVersionTags: _grpc.UnaryUnaryMultiCallable[_version_pb2.UpdateVersionTagsRequest, _version_pb2.UpdateVersionTagsResponse]
-    """Sets and deletes single tags of a version in one step. Idempotent. NOT_FOUND / VERSION_NOT_FOUND."""
+    """Sets and deletes single tags of a version in one step. Idempotent.
+    NOT_FOUND / MODEL_NOT_FOUND, VERSION_NOT_FOUND, ALIAS_NOT_FOUND;
+    INVALID_ARGUMENT / REFERENCE_INVALID.
+    """
     SetStage: _grpc.UnaryUnaryMultiCallable[_version_pb2.SetStageRequest, _version_pb2.SetStageResponse]
     """Moves a version to a stage, and can archive the versions now in that stage in the same transaction, so that readers never
-    see none or two. Idempotent. NOT_FOUND / VERSION_NOT_FOUND.
+    see none or two. Idempotent. NOT_FOUND / MODEL_NOT_FOUND, VERSION_NOT_FOUND, ALIAS_NOT_FOUND;
+    INVALID_ARGUMENT / REFERENCE_INVALID, FIELD_INVALID (archive_existing
+    with another stage than `staging` and `production`).
     """
     DeleteVersion: _grpc.UnaryUnaryMultiCallable[_version_pb2.DeleteVersionRequest, _version_pb2.DeleteVersionResponse]
     """Marks a version deleted: it can no longer be resolved or pulled, its number is never used again, and it can be restored
@@ -104,7 +111,9 @@ class VersionServiceAsyncStub(VersionServiceStub):
     ABORTED / ALIAS_MOVED.
     """
     GetVersion: _aio.UnaryUnaryMultiCallable[_version_pb2.GetVersionRequest, _version_pb2.GetVersionResponse]  # type: ignore[assignment]
-    """Reads one version. Idempotent. NOT_FOUND / MODEL_NOT_FOUND, VERSION_NOT_FOUND, ALIAS_NOT_FOUND."""
+    """Reads one version. Idempotent. NOT_FOUND / MODEL_NOT_FOUND, VERSION_NOT_FOUND, ALIAS_NOT_FOUND;
+    INVALID_ARGUMENT / REFERENCE_INVALID.
+    """
     ResolveReference: _aio.UnaryUnaryMultiCallable[_version_pb2.ResolveReferenceRequest, _version_pb2.ResolveReferenceResponse]  # type: ignore[assignment]
     """Tells which version a reference names now: the cheap call for hot paths. Idempotent.
     NOT_FOUND / MODEL_NOT_FOUND, VERSION_NOT_FOUND, ALIAS_NOT_FOUND; INVALID_ARGUMENT / REFERENCE_INVALID.
@@ -121,10 +130,15 @@ class VersionServiceAsyncStub(VersionServiceStub):
     label that is set stays); ABORTED / REVISION_CHANGED.
     """
     UpdateVersionTags: _aio.UnaryUnaryMultiCallable[_version_pb2.UpdateVersionTagsRequest, _version_pb2.UpdateVersionTagsResponse]  # type: ignore[assignment]
-    """Sets and deletes single tags of a version in one step. Idempotent. NOT_FOUND / VERSION_NOT_FOUND."""
+    """Sets and deletes single tags of a version in one step. Idempotent.
+    NOT_FOUND / MODEL_NOT_FOUND, VERSION_NOT_FOUND, ALIAS_NOT_FOUND;
+    INVALID_ARGUMENT / REFERENCE_INVALID.
+    """
     SetStage: _aio.UnaryUnaryMultiCallable[_version_pb2.SetStageRequest, _version_pb2.SetStageResponse]  # type: ignore[assignment]
     """Moves a version to a stage, and can archive the versions now in that stage in the same transaction, so that readers never
-    see none or two. Idempotent. NOT_FOUND / VERSION_NOT_FOUND.
+    see none or two. Idempotent. NOT_FOUND / MODEL_NOT_FOUND, VERSION_NOT_FOUND, ALIAS_NOT_FOUND;
+    INVALID_ARGUMENT / REFERENCE_INVALID, FIELD_INVALID (archive_existing
+    with another stage than `staging` and `production`).
     """
     DeleteVersion: _aio.UnaryUnaryMultiCallable[_version_pb2.DeleteVersionRequest, _version_pb2.DeleteVersionResponse]  # type: ignore[assignment]
     """Marks a version deleted: it can no longer be resolved or pulled, its number is never used again, and it can be restored
@@ -168,7 +182,9 @@ class VersionServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _version_pb2.GetVersionRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_version_pb2.GetVersionResponse, _abc.Awaitable[_version_pb2.GetVersionResponse]]:
-        """Reads one version. Idempotent. NOT_FOUND / MODEL_NOT_FOUND, VERSION_NOT_FOUND, ALIAS_NOT_FOUND."""
+        """Reads one version. Idempotent. NOT_FOUND / MODEL_NOT_FOUND, VERSION_NOT_FOUND, ALIAS_NOT_FOUND;
+        INVALID_ARGUMENT / REFERENCE_INVALID.
+        """
 
     @_abc_1.abstractmethod
     def ResolveReference(
@@ -209,7 +225,10 @@ class VersionServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _version_pb2.UpdateVersionTagsRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_version_pb2.UpdateVersionTagsResponse, _abc.Awaitable[_version_pb2.UpdateVersionTagsResponse]]:
-        """Sets and deletes single tags of a version in one step. Idempotent. NOT_FOUND / VERSION_NOT_FOUND."""
+        """Sets and deletes single tags of a version in one step. Idempotent.
+        NOT_FOUND / MODEL_NOT_FOUND, VERSION_NOT_FOUND, ALIAS_NOT_FOUND;
+        INVALID_ARGUMENT / REFERENCE_INVALID.
+        """
 
     @_abc_1.abstractmethod
     def SetStage(
@@ -218,7 +237,9 @@ class VersionServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_version_pb2.SetStageResponse, _abc.Awaitable[_version_pb2.SetStageResponse]]:
         """Moves a version to a stage, and can archive the versions now in that stage in the same transaction, so that readers never
-        see none or two. Idempotent. NOT_FOUND / VERSION_NOT_FOUND.
+        see none or two. Idempotent. NOT_FOUND / MODEL_NOT_FOUND, VERSION_NOT_FOUND, ALIAS_NOT_FOUND;
+        INVALID_ARGUMENT / REFERENCE_INVALID, FIELD_INVALID (archive_existing
+        with another stage than `staging` and `production`).
         """
 
     @_abc_1.abstractmethod
