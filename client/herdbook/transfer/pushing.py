@@ -17,6 +17,7 @@ from herdbook.core.operations import artifacts, versions
 from herdbook.core.operations.operation import Operation
 from herdbook.core.references import check_alias, check_label, check_name
 from herdbook.core.values import ChunkRef, File, Manifest, TransferProgress, Version
+from herdbook.core.wire import version_to_wire
 from herdbook.errors import ChunksMissing, HerdbookError
 from herdbook.transfer.cancellation import CancelToken
 from herdbook.transfer.meter import Meter
@@ -45,7 +46,8 @@ class Registration:
     reason: str | None
 
     def check(self) -> None:
-        """Raises NameInvalid, LabelInvalid or AliasInvalid, before any file is read."""
+        """Raises what is wrong with the description, before any file is read."""
+        version_to_wire(self.version)
         check_name(self.version.model)
         if self.version.label is not None:
             check_label(self.version.label)

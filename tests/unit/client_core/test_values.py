@@ -116,7 +116,7 @@ def test_values_become_json() -> None:
     assert version["created_at"] == "2026-01-02T03:04:05.000006Z"
     assert version["stage"] == "staging"
     assert version["lineage"]["code"]["dirty"] is True
-    assert (files["path"], files["report"]["moved_bytes"]) == ("x/y", 2)
+    assert (files["path"], files["transfer"]["moved_bytes"]) == ("x/y", 2)
     assert (digest, endless) == ("01", "inf")
 
 

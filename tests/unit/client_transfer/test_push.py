@@ -241,3 +241,5 @@ def test_a_bad_name_is_refused_before_any_file_is_read(client: Client, tmp_path:
         client.push("no name", tmp_path / "absent")
     with pytest.raises(errors.AliasInvalid):
         client.push("m", tmp_path / "absent", alias="7")
+    with pytest.raises(errors.FieldInvalid, match=r"metrics\['rmse'\] is 'x', which is no number"):
+        client.push("m", tmp_path / "absent", metrics={"rmse": "x"})

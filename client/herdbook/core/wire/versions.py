@@ -16,6 +16,7 @@ from herdbook.core.wire.provenance import (
     signature_to_wire,
 )
 from herdbook.core.wire.times import time_if_set
+from herdbook.errors import FieldInvalid
 from herdbook.v1 import version_pb2
 
 _STAGES: Final = {
@@ -70,7 +71,16 @@ def version(message: version_pb2.Version) -> values.Version:
 
 
 def version_to_wire(value: values.Version) -> version_pb2.Version:
-    """Writes what a registration may say of a version; what the server sets is left out."""
+    """Writes what a registration may say of a version; what the server sets is left out.
+
+    Raises:
+        FieldInvalid: A tag or a param is no text, or a metric no number.
+    """
+    for field in ("tags", "params"):
+        for key, text in getattr(value, field).items():
+            _check(field, key, text, fits=isinstance(text, str), kind="text")
+    for key, number in value.metrics.items():
+        _check("metrics", key, number, fits=hasattr(number, "__float__"), kind="number")
     message = version_pb2.Version(
         model=value.model,
         label=value.label or "",
@@ -78,7 +88,7 @@ def version_to_wire(value: values.Version) -> version_pb2.Version:
         tags=value.tags,
         author=value.author,
         params=value.params,
-        metrics=value.metrics,
+        metrics={key: float(number) for key, number in value.metrics.items()},
         framework=value.framework,
         format=value.format,
     )
@@ -91,6 +101,11 @@ def version_to_wire(value: values.Version) -> version_pb2.Version:
     if value.environment is not None:
         message.environment.CopyFrom(environment_to_wire(value.environment))
     return message
+
+
+def _check(field: str, key: object, given: object, *, fits: bool, kind: str) -> None:
+    if not fits or not isinstance(key, str):
+        raise FieldInvalid(f"{field}[{key!r}] is {given!r}, which is no {kind}.")
 
 
 def resolution(message: version_pb2.Resolution) -> values.Resolution:
