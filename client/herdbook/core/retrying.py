@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Final
 
 from herdbook.errors import Draining, HerdbookError, Unavailable
+
+LONGEST_ASKED_SECONDS: Final = 60.0
+"""A server, or something before it, that asks for a longer wait is asked again after this one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +32,17 @@ class Backoff:
         longest = min(self.longest_seconds, self.first_seconds * 2.0 ** min(failures - 1, 32))
         return longest * (0.5 + 0.5 * jitter)
 
+    def delay_after(self, error: HerdbookError, failures: int, *, jitter: float) -> float:
+        """Returns the wait after an error, which is longer if it asks for that, within reason.
+
+        Args:
+            error: The last failure.
+            failures: How many there were in a row: 1 after the first.
+            jitter: A random number from 0 to 1.
+        """
+        asked_seconds = min(error.details.retry_after_seconds or 0.0, LONGEST_ASKED_SECONDS)
+        return max(self.delay_seconds(failures, jitter=jitter), asked_seconds)
+
     def delay_before_repeating(
         self, error: HerdbookError, failures: int, *, repeatable: bool, jitter: float
     ) -> float | None:
@@ -39,5 +54,4 @@ class Backoff:
             return None
         if not repeatable and not isinstance(error, Draining):
             return None
-        delay = self.delay_seconds(failures, jitter=jitter)
-        return max(delay, error.details.retry_after_seconds or 0.0)
+        return self.delay_after(error, failures, jitter=jitter)

@@ -174,8 +174,7 @@ class Watch:
         if isinstance(error, _ENDS) or (not self._admitted and isinstance(error, _REFUSALS)):
             raise error
         self._failures += 1
-        delay = BACKOFF.delay_seconds(self._failures, jitter=jitter)
-        return Disconnected(error, max(delay, error.details.retry_after_seconds or 0.0))
+        return Disconnected(error, BACKOFF.delay_after(error, self._failures, jitter=jitter))
 
 
 class RegistryReset(HerdbookError):

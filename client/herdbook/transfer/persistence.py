@@ -53,8 +53,7 @@ class Persistence:
         backoff = self._backoff
         if not isinstance(error, Unavailable | DeadlineExceeded) or failures >= backoff.attempts:
             raise error
-        delay = backoff.delay_seconds(failures, jitter=jitter())
-        self._cancel.wait(max(delay, error.details.retry_after_seconds or 0.0))
+        self._cancel.wait(backoff.delay_after(error, failures, jitter=jitter()))
 
 
 class Attempts:

@@ -47,3 +47,9 @@ def test_what_may_have_taken_effect_is_not_done_twice() -> None:
 def test_the_wait_that_the_server_asks_for_is_kept() -> None:
     error = Unavailable(details=ErrorDetails(retry_after_seconds=7))
     assert BACKOFF.delay_before_repeating(error, 1, repeatable=True, jitter=1) == 7
+
+
+def test_a_server_cannot_ask_for_a_wait_without_end() -> None:
+    error = Unavailable(details=ErrorDetails(retry_after_seconds=1e9))
+    assert BACKOFF.delay_before_repeating(error, 1, repeatable=True, jitter=1) == 60
+    assert BACKOFF.delay_after(error, 1, jitter=1) == 60

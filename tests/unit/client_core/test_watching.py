@@ -92,6 +92,11 @@ def test_the_wait_that_the_server_asks_for_is_kept() -> None:
     assert Watch.of("m@a").broke(draining, jitter=0).retry_in_seconds == 60
 
 
+def test_a_server_cannot_keep_a_watch_away_without_end() -> None:
+    draining = Draining(details=ErrorDetails(retry_after_seconds=1e9))
+    assert Watch.of("m@a").broke(draining, jitter=0).retry_in_seconds == 60
+
+
 def test_a_first_connection_that_is_refused_ends_the_watch() -> None:
     with pytest.raises(PermissionDenied):
         Watch.of("m@a").broke(PermissionDenied(), jitter=0)

@@ -3,7 +3,15 @@ from __future__ import annotations
 import pytest
 
 from herdbook.core.retrying import Backoff
-from herdbook.errors import Cancelled, ChunkLost, ConnectionLost, DeadlineExceeded, HerdbookError
+from herdbook.errors import (
+    Cancelled,
+    ChunkLost,
+    ConnectionLost,
+    DeadlineExceeded,
+    ErrorDetails,
+    HerdbookError,
+    Unavailable,
+)
 from herdbook.transfer.cancellation import CancelToken
 from herdbook.transfer.persistence import Attempts, Persistence, stream_timeout_seconds
 
@@ -59,6 +67,24 @@ def test_a_transfer_that_was_given_up_says_so(
     cancel.cancel()
     with pytest.raises(Cancelled):
         persistence.attempts().failed(ConnectionLost())
+
+
+class NoWait(CancelToken):
+    """Notes how long it should wait, and does not."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.waits: list[float] = []
+
+    def wait(self, seconds: float) -> None:
+        self.waits.append(seconds)
+
+
+def test_a_server_cannot_make_a_transfer_wait_without_end() -> None:
+    cancel = NoWait()
+    error = Unavailable(details=ErrorDetails(retry_after_seconds=1e9))
+    Persistence(cancel).attempts().failed(error)
+    assert cancel.waits == [60]
 
 
 def test_a_large_stream_has_more_time_than_a_small_one() -> None:
