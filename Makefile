@@ -12,13 +12,16 @@ help:  ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 $(BIN)/python:
+	@$(PYTHON) -c 'import sys; sys.version_info >= (3, 11) or sys.exit("Herdbook needs Python 3.11 or newer: make PYTHON=python3.12 …")'
 	$(PYTHON) -m venv $(VENV)
 
 $(VENV)/.demo: pyproject.toml requirements.lock | $(BIN)/python
+	@echo 'Installing into $(VENV), which takes about half a minute'
 	$(PIP) install --quiet -c requirements.lock -e '.[demo]'
 	@touch $@
 
 $(VENV)/.dev: pyproject.toml requirements.lock | $(BIN)/python
+	@echo 'Installing into $(VENV), which takes about a minute'
 	$(PIP) install --quiet -c requirements.lock -e '.[dev]'
 	@touch $@ $(VENV)/.demo
 

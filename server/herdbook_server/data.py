@@ -27,7 +27,7 @@ def held(directory: Path) -> Iterator[Path]:
         DataDirectoryUnusable: It cannot be written, or another server holds it.
     """
     try:
-        directory.mkdir(parents=True, exist_ok=True)
+        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         descriptor = os.open(directory / LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
     except OSError as error:
         raise DataDirectoryUnusable(

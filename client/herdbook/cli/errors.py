@@ -36,8 +36,8 @@ def hint_of(error: BaseException, *, server: str | None = None) -> str:
     if isinstance(error, errors.Unavailable):
         where = f" at {server}" if server else ""
         return (
-            f"is a server running{where}? `herdbook serve` starts one, --server or HERDBOOK_SERVER"
-            " says where"
+            f"is a server running{where}, and does it speak TLS as asked (--tls, --tls-ca)? "
+            "`herdbook serve` starts one, --server or HERDBOOK_SERVER says where"
         )
     return next((hint for kind, hint in _HINTS if isinstance(error, kind)), "")
 
