@@ -109,10 +109,12 @@ class ModelRegistry:
         Raises:
             ModelNotFound: There is no such model, or it is deleted.
             RevisionChanged: It does not have the expected revision.
+            NameInvalid, FieldInvalid: The request is wrong.
         """
         rules.check_name(name, field="model.name")
         if description is not None:
             rules.check_description(description, field="model.description")
+        rules.check_expected_revision(expected_revision)
         rules.check_reason(reason)
         async with writing(self._database, self._clock, caller=caller, reason=reason) as write:
             model = await existing_model(write.records, name)

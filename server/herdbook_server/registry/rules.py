@@ -43,6 +43,8 @@ NUMBER_MAX = 2**31 - 1
 ALIASES_AT_ONCE_MAX = 16
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*(?:/[A-Za-z0-9][A-Za-z0-9._-]*)*")
+_NAME_CHARACTERS = re.compile(r"[A-Za-z0-9._/-]*")
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 _ALIAS = re.compile(r"[A-Za-z_][A-Za-z0-9_-]*")
 _ALIAS_LIKE_A_NUMBER = re.compile(r"[vV][0-9]+")
 _KEY = re.compile(r"[A-Za-z_][A-Za-z0-9_./-]*")
@@ -78,6 +80,13 @@ def check_name(name: str, *, field: str = "model") -> None:
         )
     if name.count("/") >= NAME_MAX_SEGMENTS:
         raise refuse(NameInvalid, field, f"A name has {NAME_MAX_SEGMENTS} segments at most.")
+
+
+def check_name_prefix(prefix: str, *, field: str) -> None:
+    """What the names of some models begin with; nothing, for all. Raises FieldInvalid."""
+    check_characters(prefix, field=field, limit=NAME_MAX_CHARACTERS)
+    if not _NAME_CHARACTERS.fullmatch(prefix):
+        raise refuse(FieldInvalid, field, f"No model's name begins with {shown(prefix)}.")
 
 
 def check_alias(alias: str, *, field: str = "alias") -> None:
@@ -134,6 +143,12 @@ def check_expected_version(number: int | None, *, field: str = "expected_version
         raise refuse(FieldInvalid, field, f"A version's number or 0 is wanted; this is {number}.")
 
 
+def check_expected_revision(revision: int | None, *, field: str = "expected_revision") -> None:
+    """The revision that a thing must have; 0 and None expect nothing. Raises FieldInvalid."""
+    if revision is not None and revision < 0:
+        raise refuse(FieldInvalid, field, f"Revisions are counted from 1; this is {revision}.")
+
+
 def check_reason(reason: str, *, field: str = "reason") -> None:
     """Why somebody writes. Raises FieldInvalid."""
     check_bytes(reason, field=field, limit_bytes=REASON_MAX_BYTES)
@@ -162,6 +177,13 @@ def check_characters(text: str, *, field: str, limit: int) -> None:
     _check_storable(text, field=field)
     if len(text) > limit:
         raise refuse(FieldInvalid, field, _too_long(len(text), limit, "characters"))
+
+
+def check_line(text: str, *, field: str, limit: int) -> None:
+    """One line of so many characters at most, as a terminal shows it. Raises FieldInvalid."""
+    check_characters(text, field=field, limit=limit)
+    if _CONTROL.search(text):
+        raise refuse(FieldInvalid, field, "Control characters do not belong here.")
 
 
 def check_bytes(text: str, *, field: str, limit_bytes: int) -> None:

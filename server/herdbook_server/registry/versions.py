@@ -137,6 +137,7 @@ class VersionRegistry:
         """
         named = parse_fixed_reference(reference)
         _check_update(description, label, reason)
+        rules.check_expected_revision(expected_revision)
         async with writing(self._database, self._clock, caller=caller, reason=reason) as write:
             version = await existing_version(write.records, named)
             check_revision(version.revision, expected_revision, subject=f"Version {reference}")

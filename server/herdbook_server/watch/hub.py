@@ -250,7 +250,7 @@ def _parse(subscription: Subscription) -> list[tuple[str, Reference]]:
         message = f"A watch names 1 to {MAX_REFERENCES} references and prefixes, not {wanted}."
         raise FieldInvalid(message, fields=[FieldViolation("references", message)])
     for prefix in subscription.model_prefixes:
-        rules.check_characters(prefix, field="model_prefixes", limit=rules.NAME_MAX_CHARACTERS)
+        rules.check_name_prefix(prefix, field="model_prefixes")
     rules.check_count(subscription.known, field="known", limit=MAX_KNOWN)
     if subscription.replica is not None:
         check_replica(subscription.replica)

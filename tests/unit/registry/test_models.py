@@ -71,6 +71,16 @@ async def test_an_update_with_nothing_new_notes_nothing(registry: Registry) -> N
     assert len(await registry.happened()) == 1
 
 
+async def test_a_negative_revision_is_no_revision(registry: Registry) -> None:
+    await registry.models.create(ADA, MODEL)
+    with pytest.raises(FieldInvalid) as refusal:
+        await registry.models.update(BOB, MODEL, description="b", expected_revision=-1)
+    assert [violation.field for violation in refusal.value.fields] == ["expected_revision"]
+    await registry.register()
+    with pytest.raises(FieldInvalid):
+        await registry.versions.update(BOB, f"{MODEL}:1", description="b", expected_revision=-1)
+
+
 async def test_an_update_changes_the_description_and_the_revision(registry: Registry) -> None:
     await registry.models.create(ADA, MODEL, description="a")
     registry.clock.time_us += 5

@@ -236,6 +236,8 @@ KNOWN = ReferenceState(CHAMPION, None, 0)
     [
         {"model_prefixes": ("p" * 201,)},
         {"model_prefixes": ("a\0b",)},
+        {"model_prefixes": ("a b",)},
+        {"model_prefixes": ("é",)},
         {"known": {f"{MODEL}:{number}": KNOWN for number in range(1, 10_002)}},
         {"replica": Replica("", "host", "pod")},
         {"replica": Replica("r" * 201, "host", "pod")},
