@@ -32,11 +32,11 @@ def check_about(about: Description, *, field: str = "version") -> None:
         rules.check_label(about.label, field=f"{field}.label")
     rules.check_description(about.description, field=f"{field}.description")
     rules.check_tags(about.tags, field=f"{field}.tags")
-    rules.check_characters(about.author, field=f"{field}.author", limit=rules.ACTOR_MAX_CHARACTERS)
+    rules.check_line(about.author, field=f"{field}.author", limit=rules.ACTOR_MAX_CHARACTERS)
     rules.check_params(about.params, field=f"{field}.params")
     rules.check_metrics(about.metrics, field=f"{field}.metrics")
     for name, text in (("framework", about.framework), ("format", about.format)):
-        rules.check_characters(text, field=f"{field}.{name}", limit=SHORT_MAX_CHARACTERS)
+        rules.check_line(text, field=f"{field}.{name}", limit=SHORT_MAX_CHARACTERS)
     _check_signature(about.signature, field=f"{field}.signature")
     _check_lineage(about.lineage, field=f"{field}.lineage")
     _check_environment(about.environment, field=f"{field}.environment")

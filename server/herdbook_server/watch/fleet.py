@@ -175,9 +175,9 @@ def check_replica(replica: Replica, *, field: str = "replica") -> None:
     """Who watches or reports. Raises FieldInvalid."""
     if not replica.id:
         raise rules.refuse(FieldInvalid, f"{field}.id", "An id is required.")
-    rules.check_characters(replica.id, field=f"{field}.id", limit=ID_MAX_CHARACTERS)
-    rules.check_characters(replica.host, field=f"{field}.host", limit=TEXT_MAX_CHARACTERS)
-    rules.check_characters(replica.name, field=f"{field}.name", limit=TEXT_MAX_CHARACTERS)
+    rules.check_line(replica.id, field=f"{field}.id", limit=ID_MAX_CHARACTERS)
+    rules.check_line(replica.host, field=f"{field}.host", limit=TEXT_MAX_CHARACTERS)
+    rules.check_line(replica.name, field=f"{field}.name", limit=TEXT_MAX_CHARACTERS)
 
 
 def _check_report(report: ReplicaReport) -> None:

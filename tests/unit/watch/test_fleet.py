@@ -154,6 +154,7 @@ def refuse() -> NoReturn:
         ({"replica_id": "r" * 201}, "report.replica.id"),
         ({"host": "h" * 257}, "report.replica.host"),
         ({"name": "a\0b"}, "report.replica.name"),
+        ({"name": "a\x1b[2J"}, "report.replica.name"),
         ({"version": -1}, "report.version"),
         ({"serving_version": -1}, "report.serving_version"),
         ({"serving_digest": "d" * 257}, "report.serving_digest"),
