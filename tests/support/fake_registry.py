@@ -10,7 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from hashlib import sha256
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Self, TypeAlias
 
 import grpc
 from google.protobuf.any_pb2 import Any as AnyMessage
@@ -32,6 +32,9 @@ from herdbook.v1 import (
     version_pb2,
     version_pb2_grpc,
 )
+
+Answers: TypeAlias = Callable[[Any, grpc.ServicerContext], Iterator[Any]]
+"""What a server-streaming method answers instead."""
 
 _CODES = {code.name: code for code in grpc.StatusCode}
 
@@ -87,6 +90,7 @@ class FakeRegistry:
         self.request_ids: dict[str, int] = {}
         self.updates: queue.Queue[alias_pb2.WatchAliasesResponse | None] = queue.Queue()
         self.watch_requests: list[alias_pb2.WatchAliasesRequest] = []
+        self.answers: dict[str, Answers] = {}
         self.corrupt: deque[bytes] = deque()
         self._port = 0
         self._server: grpc.Server | None = None
@@ -143,6 +147,15 @@ class FakeRegistry:
             else:
                 self.updates.put(alias_pb2.WatchAliasesResponse(state=update))
 
+    def list_models(self, request: model_pb2.ListModelsRequest) -> model_pb2.ListModelsResponse:
+        names = sorted(self.models)
+        start = int(request.page_token or 0)
+        end = start + (request.page_size or 2)
+        return model_pb2.ListModelsResponse(
+            models=[self.models[name] for name in names[start:end]],
+            next_page_token=str(end) if end < len(names) else "",
+        )
+
     def find(self, reference: str) -> StoredVersion | None:
         model, _, number = reference.partition(":")
         found = self.versions.get(model, [])
@@ -166,6 +179,11 @@ class _Faults(grpc.ServerInterceptor):
             self._registry.metadata = dict(handler_call_details.invocation_metadata)
             scripted = self._registry.faults[method]
             fault = scripted.popleft() if scripted else None
+            answers = self._registry.answers.get(method)
+        if answers is not None:
+            return grpc.unary_stream_rpc_method_handler(
+                answers, handler.request_deserializer, handler.response_serializer
+            )
         return handler if fault is None else _failing(handler, fault)
 
 
@@ -225,13 +243,7 @@ class _Models(model_pb2_grpc.ModelServiceServicer):
         return model_pb2.UpdateModelResponse(model=request.model)
 
     def ListModels(self, request: Any, context: Any) -> Any:  # noqa: N802
-        names = sorted(self._registry.models)
-        start = int(request.page_token or 0)
-        end = start + (request.page_size or 2)
-        return model_pb2.ListModelsResponse(
-            models=[self._registry.models[name] for name in names[start:end]],
-            next_page_token=str(end) if end < len(names) else "",
-        )
+        return self._registry.list_models(request)
 
 
 class _Versions(version_pb2_grpc.VersionServiceServicer):

@@ -12,7 +12,7 @@ from typing import Final, TypeVar
 import grpc
 from grpc import aio
 
-from herdbook.core.operations.operation import Listing, Operation
+from herdbook.core.operations.operation import Listing, Operation, PageTokens
 from herdbook.core.retrying import Backoff
 from herdbook.errors import ClientClosed, ConnectionLost, ForkedProcess, HerdbookError
 from herdbook.transport.caller import BACKOFF
@@ -102,12 +102,12 @@ class AioCaller:
 
     async def items(self, listing: Listing[ItemT]) -> AsyncIterator[ItemT]:
         """Yields the items of a list; asks for a page when the one before is used up."""
-        token = ""
+        token, tokens = "", PageTokens()
         while True:
             page = await self.call(listing.page(token))
             for item in page.items:
                 yield item
-            token = page.next_page_token
+            token = tokens.after(page)
             if not token:
                 return
 

@@ -11,7 +11,7 @@ from typing import Final, Protocol, TypeAlias, TypeVar
 
 import grpc
 
-from herdbook.core.operations.operation import Listing, Operation
+from herdbook.core.operations.operation import Listing, Operation, PageTokens
 from herdbook.core.retrying import Backoff
 from herdbook.errors import (
     Cancelled,
@@ -149,11 +149,11 @@ class Caller:
 
     def items(self, listing: Listing[ItemT]) -> Iterator[ItemT]:
         """Yields the items of a list; asks for a page when the one before is used up."""
-        token = ""
+        token, tokens = "", PageTokens()
         while True:
             page = self.call(listing.page(token))
             yield from page.items
-            token = page.next_page_token
+            token = tokens.after(page)
             if not token:
                 return
 

@@ -4,6 +4,7 @@ import asyncio
 import multiprocessing
 import os
 import threading
+from itertools import islice
 from pathlib import Path
 
 import grpc
@@ -13,6 +14,7 @@ from google.rpc import error_details_pb2 as pb
 
 import herdbook
 from herdbook import AsyncClient, Client, errors
+from herdbook.v1.model_pb2 import ListModelsResponse, Model
 from tests.support.fake_registry import FakeRegistry, Fault
 from tests.support.ports import free_port
 from tests.support.waiting import eventually
@@ -51,6 +53,31 @@ async def test_a_list_pages_by_itself_in_an_event_loop(
         await aclient.create_model(name)
     assert [model.name async for model in aclient.list_models()] == list("abcde")
     assert registry.calls["ListModels"] == 3
+
+
+def going_in_circles(registry: FakeRegistry, monkeypatch: pytest.MonkeyPatch) -> None:
+    page = ListModelsResponse(models=[Model(name="a")], next_page_token="again")
+    monkeypatch.setattr(registry, "list_models", lambda _: page)
+
+
+def test_a_list_that_goes_in_circles_is_left(
+    registry: FakeRegistry, client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    going_in_circles(registry, monkeypatch)
+    with pytest.raises(errors.ResponseInvalid):
+        list(islice(client.list_models(), 100))
+    assert registry.calls["ListModels"] == 2
+
+
+async def test_a_list_that_goes_in_circles_is_left_in_an_event_loop(
+    registry: FakeRegistry, aclient: AsyncClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    going_in_circles(registry, monkeypatch)
+    models = aclient.list_models()
+    assert [(await anext(models)).name for _ in range(2)] == ["a", "a"]
+    with pytest.raises(errors.ResponseInvalid):
+        await anext(models)
+    assert registry.calls["ListModels"] == 2
 
 
 def test_a_call_is_repeated_while_the_server_is_away(

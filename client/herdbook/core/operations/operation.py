@@ -52,6 +52,27 @@ class Listing(Generic[ItemT]):
         return self.make(page_token)
 
 
+class PageTokens:
+    """The way through one list, which a server cannot make a circle."""
+
+    def __init__(self) -> None:
+        """Starts before the first page."""
+        self._seen: set[str] = set()
+
+    def after(self, page: Page[ItemT]) -> str:
+        """Returns the token of the page after this one; an empty one if it is the last.
+
+        Raises:
+            ResponseInvalid: The list has been there before.
+        """
+        token = page.next_page_token
+        if token in self._seen:
+            raise ResponseInvalid("The server's list leads back to a page that has been read.")
+        if token:
+            self._seen.add(token)
+        return token
+
+
 def unary(
     method: str,
     request: Message,
