@@ -14,9 +14,13 @@ from herdbook.transfer.cancellation import CancelToken
 from herdbook.transfer.chunk_cache import ChunkCache
 from herdbook.transfer.persistence import Persistence, stream_timeout_seconds
 from herdbook.transport.caller import Caller
+from herdbook.transport.silence import guarded
 from herdbook.v1 import artifact_pb2 as pb
 
 Bytes: TypeAlias = bytes | memoryview
+
+SILENCE_SECONDS: Final = 60.0
+"""A stream without a chunk for this long, or up to twice as long, has broken."""
 
 _MISMATCHES = 3
 """How often one chunk may come with wrong bytes."""
@@ -33,8 +37,10 @@ class ChunkSource:
         version: int,
         cache: ChunkCache | None,
         cancel: CancelToken,
+        silence_seconds: float = SILENCE_SECONDS,
     ) -> None:
         self._caller: Final = caller
+        self._silence_seconds = silence_seconds
         self._model = model
         self._version = version
         self._cache = cache
@@ -103,12 +109,16 @@ class ChunkSource:
             call = self._caller.download(
                 DOWNLOAD_CHUNKS, request.SerializeToString(), timeout_seconds=timeout_seconds
             )
-            try:
-                with self._cancel.breaks_off(call.cancel):
-                    for message in call:
-                        yield from decode_download(message)
-            finally:
-                call.cancel()
+            with (
+                guarded(call, self._silence_seconds) as heard,
+                self._cancel.breaks_off(call.cancel),
+            ):
+                for message in call:
+                    for chunk in decode_download(message):
+                        heard.set()
+                        yield chunk
+                        # The time that the caller took is no silence of the server.
+                        heard.set()
 
 
 def _matches(ref: ChunkRef, data: Bytes) -> bool:

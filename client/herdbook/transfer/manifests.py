@@ -9,7 +9,7 @@ from google.protobuf.message import DecodeError
 from herdbook.core import wire
 from herdbook.core.manifests import MAX_CHUNKS, MAX_FILES, digest_of, manifest_of
 from herdbook.core.operations.artifacts import GET_MANIFEST
-from herdbook.core.references import parse_reference
+from herdbook.core.references import MAX_VERSION, Reference, Selector, parse_reference
 from herdbook.core.values import File, VersionManifest
 from herdbook.errors import HerdbookError, ResponseInvalid
 from herdbook.transfer.cancellation import CancelToken
@@ -19,14 +19,32 @@ from herdbook.v1 import artifact_pb2 as pb
 
 
 def get_manifest(caller: Caller, reference: str, *, cancel: CancelToken) -> VersionManifest:
-    """Reads the manifest of a version and checks its rules and its digest."""
-    parse_reference(reference)
+    """Reads the manifest of a version and checks its rules, its digest and whose it is.
+
+    Raises:
+        ResponseInvalid: It is the manifest of a version that the reference cannot name.
+    """
+    asked = parse_reference(reference)
     attempts = Persistence(cancel).attempts()
     while True:
         try:
-            return _read(caller, reference, cancel)
+            manifest = _read(caller, reference, cancel)
         except HerdbookError as error:
             attempts.failed(error)
+        else:
+            _check_named(manifest, asked)
+            return manifest
+
+
+def _check_named(manifest: VersionManifest, asked: Reference) -> None:
+    """Checks that the reference may name the version that the manifest is said to be of."""
+    numbered = asked.selector is Selector.NUMBER
+    if (
+        manifest.model != asked.model
+        or not 1 <= manifest.version <= MAX_VERSION
+        or (numbered and manifest.version != int(asked.value))
+    ):
+        raise ResponseInvalid(f"The server sent the manifest of something else than {asked}.")
 
 
 def _read(caller: Caller, reference: str, cancel: CancelToken) -> VersionManifest:

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import threading
-from collections.abc import Generator, Iterator
-from contextlib import closing, contextmanager
+from collections.abc import Generator
+from contextlib import closing
 
 from herdbook.core.values import Bookmark, ReferenceState
 from herdbook.core.watching import METHOD, SILENCE_SECONDS, Watch, WatchUpdate
 from herdbook.errors import ClientClosed, ConnectionLost, HerdbookError
-from herdbook.transport.caller import ByteStream, Caller
+from herdbook.transport.caller import Caller
 from herdbook.transport.jitter import jitter
+from herdbook.transport.silence import guarded
 
 
 def follow(
@@ -46,30 +46,9 @@ def _connection(
 ) -> Generator[ReferenceState | Bookmark]:
     with caller.translated():
         call = caller.download(METHOD, watch.request().SerializeToString())
-        with _guarded(call, silence_seconds) as heard:
+        with guarded(call, silence_seconds) as heard:
             for data in call:
                 heard.set()
                 update = watch.read(data)
                 if update is not None:
                     yield update
-
-
-@contextmanager
-def _guarded(call: ByteStream, silence_seconds: float) -> Iterator[threading.Event]:
-    """Cancels the call in the end, and earlier if nothing is heard for too long."""
-    heard, ended = threading.Event(), threading.Event()
-
-    def guard() -> None:
-        while not ended.wait(silence_seconds):
-            if not heard.is_set():
-                call.cancel()
-            heard.clear()
-
-    thread = threading.Thread(target=guard, name="herdbook-watch-guard", daemon=True)
-    thread.start()
-    try:
-        yield heard
-    finally:
-        ended.set()
-        call.cancel()
-        thread.join()

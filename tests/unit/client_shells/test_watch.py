@@ -104,7 +104,7 @@ def test_closing_the_iterator_ends_the_call(registry: FakeRegistry, client: Clie
 
 
 def _guards() -> list[threading.Thread]:
-    return [t for t in threading.enumerate() if t.name == "herdbook-watch-guard"]
+    return [t for t in threading.enumerate() if t.name == "herdbook-guard"]
 
 
 def test_a_watch_that_is_refused_raises(registry: FakeRegistry, client: Client) -> None:
