@@ -6,6 +6,7 @@ The latest untold state of each reference, so that a slow reader costs bounded m
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 
 from herdbook_server.errors import HerdbookError
 from herdbook_server.ports.values import Resolution
@@ -54,6 +55,14 @@ class Watcher:
         first = initial_done or (self._bookmark is not None and self._bookmark.initial_done)
         self._bookmark = Bookmark(self._bookmarked, initial_done=first)
         self._wake.set()
+
+    def forget_known(self) -> None:
+        """Lets go of what the watcher had from before.
+
+        To be called when the initial states have been offered: whatever it knew and watches is
+        among them, and each later state is compared with those.
+        """
+        self.subscription = replace(self.subscription, known={})
 
     def end(self, error: HerdbookError) -> None:
         """Makes `next` raise the error once what is queued has been told."""

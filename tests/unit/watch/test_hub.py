@@ -251,6 +251,22 @@ async def test_a_watch_out_of_bounds_is_refused(
             await stream.next()
 
 
+async def test_what_a_watcher_knew_is_kept_until_the_initial_states_are_told_and_no_longer(
+    watching: Watching,
+) -> None:
+    await watching.registry.register()
+    await watching.registry.register()
+    await champion(watching, 1)
+    async with watching.watch(CHAMPION, model_prefixes=("fraud/",)) as stream:
+        (known,) = await stream.initial()
+    async with watching.watch(model_prefixes=("fraud/",), known={CHAMPION: known}) as stream:
+        assert await stream.initial() == []
+        (watcher,) = watching.hub._watchers
+        assert watcher.subscription.known == {}
+        await champion(watching, 2)
+        assert names(await stream.state()) == (CHAMPION, 2)
+
+
 async def test_a_watcher_that_never_reads_misses_nothing_in_the_end(watching: Watching) -> None:
     await watching.registry.register()
     await watching.registry.register()
