@@ -19,6 +19,7 @@ from herdbook.v1 import (
     event_pb2_grpc,
     server_pb2,
     server_pb2_grpc,
+    version_pb2,
 )
 from tests.support.certificates import Authority, Certificate
 from tests.support.ports import LOOPBACK, free_port
@@ -109,6 +110,44 @@ def test_tokens_change_without_a_restart(guarded: ServerProcess, tokens_file: Pa
         guarded.process.send_signal(signal.SIGHUP)
         wait_until(lambda: "tokens not reloaded" in guarded.read_log(), "the server refuses them")
         assert actor(channel, "hay") == "bob"
+
+
+def test_a_watch_ends_when_its_token_is_taken_back(
+    guarded: ServerProcess, tokens_file: Path
+) -> None:
+    tokens_file.write_text("alice milk\nbob hay\n")
+    reload_tokens(guarded)
+    with Stubs(guarded.address) as stubs:
+        request = alias_pb2.WatchAliasesRequest(references=["m"])
+        watches = {
+            token: alias_pb2_grpc.AliasServiceStub(stubs.channel).WatchAliases(
+                request, metadata=[("authorization", f"Bearer {token}")], timeout=60
+            )
+            for token in ("milk", "hay")
+        }
+        for watch in watches.values():
+            assert next(watch).HasField("state")
+            assert next(watch).bookmark.initial_done
+        tokens_file.write_text("bob hay\n")
+        reload_tokens(guarded)
+        version = version_pb2.Version(model="m")
+        stubs.versions.RegisterVersion(
+            version_pb2.RegisterVersionRequest(version=version, source_uri="s3://barn/m"),
+            metadata=[("authorization", "Bearer hay")],
+        )
+        assert next(watches["hay"]).state.resolution.version == 1
+        with pytest.raises(grpc.RpcError) as caught:
+            next(watches["milk"])
+        assert refusal(caught.value) == UNAUTHENTICATED
+
+
+def reload_tokens(server: ServerProcess) -> None:
+    """Make the server read its tokens again, and wait until it has."""
+    before = server.read_log().count("tokens reloaded")
+    server.process.send_signal(signal.SIGHUP)
+    wait_until(
+        lambda: server.read_log().count("tokens reloaded") > before, "the server has the new tokens"
+    )
 
 
 def test_no_token_reaches_the_log(guarded: ServerProcess) -> None:

@@ -7,6 +7,7 @@ import re
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from urllib.parse import unquote
 
@@ -79,6 +80,7 @@ class Authentication:
             call.actor = ANONYMOUS
         else:
             call.actor = self._identify(call)
+            call.check_caller = partial(self._identify_again, call, self.tokens)
         yield
 
     def _identify(self, call: Call) -> str:
@@ -90,6 +92,11 @@ class Authentication:
         if actor is None:
             raise Unauthenticated("The call brought no credentials: send a bearer token.")
         return actor
+
+    def _identify_again(self, call: Call, tokens: Tokens | None) -> None:
+        """Refuse a call whose token was taken back, or given to another, since it began."""
+        if self.tokens is not tokens and self._identify(call) != call.actor:
+            raise Unauthenticated("The bearer token is somebody else's now.")
 
     def _by_token(self, call: Call) -> str | None:
         header = call.metadata.get(AUTHORIZATION_KEY)

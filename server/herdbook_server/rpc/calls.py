@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import uuid
+from collections.abc import Callable
 from contextvars import ContextVar
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
 import grpc
@@ -28,6 +29,8 @@ class Call:
     request_id: str
     actor: str = ""
     """Who calls; known once authentication is through."""
+    check_caller: Callable[[], None] = field(default=lambda: None)
+    """Refuses the call when who calls may no longer do so, for calls that go on for long."""
     code: grpc.StatusCode = grpc.StatusCode.OK
     """How the call ended."""
     reason: str = ""

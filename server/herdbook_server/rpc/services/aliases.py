@@ -8,6 +8,7 @@ from contextlib import aclosing
 from herdbook.v1 import alias_pb2 as pb
 from herdbook.v1 import alias_pb2_grpc
 from herdbook_server.registry.aliases import AliasRegistry
+from herdbook_server.rpc import calls
 from herdbook_server.rpc.calls import Context
 from herdbook_server.rpc.services.callers import caller
 from herdbook_server.rpc.wire import watching
@@ -98,4 +99,5 @@ class AliasServicer(alias_pb2_grpc.AliasServiceServicer):
     ) -> AsyncIterator[pb.WatchAliasesResponse]:
         async with aclosing(self._hub.watch(watching.subscription(request))) as updates:
             async for update in updates:
+                calls.current().check_caller()
                 yield watching.update(update)
