@@ -39,6 +39,7 @@ from herdbook_server.rpc.server import (
     AddressUnusable,
     Servicers,
     Tls,
+    TlsUnusable,
     Transport,
     add_port,
     create_server,
@@ -242,9 +243,7 @@ def _authentication(settings: Settings) -> Authentication:
 def _transport(settings: Settings) -> Transport:
     tls = None
     if settings.tls_cert is not None and settings.tls_key is not None:
-        ca = settings.tls_client_ca
-        authorities = None if ca is None else ca.read_bytes()
-        tls = Tls(settings.tls_key.read_bytes(), settings.tls_cert.read_bytes(), authorities)
+        tls = Tls(settings.tls_key, settings.tls_cert, settings.tls_client_ca)
     return Transport(
         max_message_bytes=settings.max_message_bytes,
         max_connection_age_seconds=settings.max_connection_age_seconds,
@@ -338,6 +337,7 @@ def _start_failures() -> Iterator[None]:
         SchemaRefused,
         StoreError,
         telemetry.TelemetryFailed,
+        TlsUnusable,
         TokensInvalid,
     ) as error:
         raise StartFailed(str(error)) from error

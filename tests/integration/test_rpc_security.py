@@ -209,3 +209,24 @@ def test_a_public_address_is_served_with_tls_and_tokens(
         with pytest.raises(grpc.RpcError) as caught:
             actor(channel)
         assert refusal(caught.value) == UNAUTHENTICATED
+
+
+@pytest.mark.parametrize("broken", ["tls_cert", "tls_key", "tls_client_ca", "no pair"])
+def test_a_key_or_certificate_that_cannot_be_used_is_named_at_start(
+    embedded_engines: Engines, tmp_path: Path, broken: str
+) -> None:
+    authority = Authority(tmp_path)
+    own, other = authority.issue("server"), authority.issue("other")
+    garbage = tmp_path / "garbage.pem"
+    garbage.write_text("moo\n")
+    settings = {
+        "tls_cert": str(own.certificate),
+        "tls_key": str(own.key),
+        "tls_client_ca": str(authority.certificate),
+    }
+    settings |= {"tls_key": str(other.key)} if broken == "no pair" else {broken: str(garbage)}
+    server = ServerProcess(embedded_engines, tmp_path, **settings)
+    server.launch()
+    assert server.process.wait(60) == 1
+    assert settings["tls_key" if broken == "no pair" else broken] in server.read_log()
+    assert "cannot be used" in server.read_log()

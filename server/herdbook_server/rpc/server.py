@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import socket
+import ssl
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import grpc
 from google.protobuf.descriptor import FileDescriptor
@@ -74,11 +76,11 @@ class Servicers:
 
 @dataclass(frozen=True, slots=True)
 class Tls:
-    """What the server proves itself by, and what it takes from clients; PEM."""
+    """What the server proves itself by, and what it takes from clients; files, PEM."""
 
-    key: bytes
-    certificates: bytes
-    client_authorities: bytes | None
+    key: Path
+    certificates: Path
+    client_authorities: Path | None
     """Whose certificates clients must bring; None: they need none."""
 
 
@@ -94,6 +96,10 @@ class Transport:
 
 class AddressUnusable(Exception):
     """The address cannot be listened at."""
+
+
+class TlsUnusable(Exception):
+    """A key or certificates cannot be used; the sentence names the files."""
 
 
 def create_server(
@@ -119,6 +125,7 @@ def add_port(server: grpc.aio.Server, address: str, transport: Transport) -> int
 
     Raises:
         AddressUnusable: Something else listens there, or this machine has no such address.
+        TlsUnusable: A key or certificates cannot be read, or do not belong together.
     """
     if not address.startswith("unix:"):
         _try_to_bind(address)
@@ -127,6 +134,8 @@ def add_port(server: grpc.aio.Server, address: str, transport: Transport) -> int
             return server.add_insecure_port(address)
         return server.add_secure_port(address, _credentials(transport.tls))
     except RuntimeError as error:
+        if transport.tls is not None:
+            raise TlsUnusable(_tls_problem(transport.tls)) from error
         raise AddressUnusable(f"{address} cannot be listened at: {error}") from error
 
 
@@ -168,8 +177,37 @@ def _options(transport: Transport) -> list[tuple[str, int]]:
 
 
 def _credentials(tls: Tls) -> grpc.ServerCredentials:
-    return grpc.ssl_server_credentials(
-        [(tls.key, tls.certificates)],
-        root_certificates=tls.client_authorities,
-        require_client_auth=tls.client_authorities is not None,
-    )
+    authorities = tls.client_authorities
+    try:
+        return grpc.ssl_server_credentials(
+            [(tls.key.read_bytes(), tls.certificates.read_bytes())],
+            root_certificates=None if authorities is None else authorities.read_bytes(),
+            require_client_auth=authorities is not None,
+        )
+    except OSError as error:
+        raise TlsUnusable(f"{error.filename} cannot be read: {error.strerror}.") from error
+
+
+def _tls_problem(tls: Tls) -> str:
+    """Find out why gRPC takes no key or certificate, which it tells nobody but standard error."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    try:
+        # Without a password it would ask for one at the terminal.
+        context.load_cert_chain(tls.certificates, tls.key, password="")
+    except (OSError, ValueError) as error:
+        return (
+            f"The certificate {tls.certificates} and the key {tls.key} cannot be used: "
+            f"{_reason(error)}."
+        )
+    try:
+        context.load_verify_locations(tls.client_authorities)
+    except (OSError, TypeError) as error:
+        return (
+            f"The certificate authorities {tls.client_authorities} cannot be used: "
+            f"{_reason(error)}."
+        )
+    return f"gRPC does not take the certificate {tls.certificates} with the key {tls.key}."
+
+
+def _reason(error: Exception) -> str:
+    return getattr(error, "reason", None) or str(error)
