@@ -378,7 +378,7 @@ class LocalDiskFull(ResourceExhausted):
 
 
 class ForkedProcess(FailedPrecondition):
-    """This client was made before the process forked: make one in the child."""
+    """This client was used before the process forked: make one in the child."""
 
 
 class ClientClosed(FailedPrecondition):

@@ -42,7 +42,7 @@ class AioCaller:
         self._backoff = backoff
         self._channels: dict[asyncio.AbstractEventLoop, aio.Channel] = {}
         self._waiters: set[asyncio.Event] = set()
-        self._process = os.getpid()
+        self._process: int | None = None
         self._closed = False
 
     @property
@@ -143,8 +143,9 @@ class AioCaller:
 
         Raises:
             ClientClosed: It is closed.
-            ForkedProcess: The process has forked since.
+            ForkedProcess: The process has forked since the first call.
         """
+        self._process = self._process or os.getpid()
         if os.getpid() != self._process:
             raise ForkedProcess
         if self.closed:

@@ -74,7 +74,7 @@ class Caller:
         self._closed = threading.Event()
         self._channel: grpc.Channel | None = None
         self._unary: dict[str, grpc.UnaryUnaryMultiCallable[bytes, bytes]] = {}
-        self._process = os.getpid()
+        self._process: int | None = None
 
     @property
     def closed(self) -> bool:
@@ -87,7 +87,7 @@ class Caller:
 
     def close(self) -> None:
         """Gives up the calls under way and closes the channel; may be called again."""
-        if os.getpid() != self._process:
+        if self._process not in (None, os.getpid()):
             # The channel of a parent process must not be touched: its threads are not here, and
             # one of them may hold the lock.
             return
@@ -204,8 +204,10 @@ class Caller:
 
         Raises:
             ClientClosed: It is closed.
-            ForkedProcess: The process has forked since.
+            ForkedProcess: The process has forked since the first call.
         """
+        # Before the lock, which is never released in a child that is forked while it is held.
+        self._process = self._process or os.getpid()
         if os.getpid() != self._process:
             raise ForkedProcess
         with self._lock:

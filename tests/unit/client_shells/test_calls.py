@@ -3,6 +3,8 @@ from __future__ import annotations
 import asyncio
 import multiprocessing
 import os
+import subprocess
+import sys
 import threading
 from itertools import islice
 from pathlib import Path
@@ -332,7 +334,7 @@ async def test_a_task_that_is_cancelled_stays_cancelled(
 
 
 @pytest.mark.filterwarnings("ignore:This process:DeprecationWarning")
-def test_a_client_says_that_it_was_made_before_a_fork(client: Client) -> None:
+def test_a_client_says_that_it_was_used_before_a_fork(client: Client) -> None:
     client.create_model("a")
     context = multiprocessing.get_context("fork")
     receiver, sender = context.Pipe()
@@ -350,6 +352,34 @@ def test_a_client_says_that_it_was_made_before_a_fork(client: Client) -> None:
     assert receiver.recv() == "FORKED_PROCESS"
     process.join()
     assert client.get_model("a").name == "a"
+
+
+USED_IN_A_CHILD = """
+import asyncio, os, sys
+from herdbook import AsyncClient, Client
+
+client = Client(sys.argv[1], cache=False)
+aclient = AsyncClient(sys.argv[1], cache=False)
+if os.fork() == 0:
+    print(client.get_model("a").name, asyncio.run(aclient.get_model("a")).name, flush=True)
+    os._exit(0)
+os.wait()
+print(client.get_model("a").name)
+"""
+
+
+def test_clients_that_were_not_used_before_a_fork_work_on_both_sides(
+    registry: FakeRegistry, client: Client
+) -> None:
+    client.create_model("a")
+    ran = subprocess.run(
+        [sys.executable, "-c", USED_IN_A_CHILD, registry.server],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert ran.stdout.split() == ["a", "a", "a"], ran.stderr
 
 
 async def test_files_travel_from_an_event_loop(
