@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 import importlib.util
 import logging
+import os
 import signal
+import threading
 from collections.abc import Callable, Coroutine
 from typing import Any, TypeVar
 
@@ -13,10 +15,13 @@ from herdbook_server import app, logs
 from herdbook_server.rpc import calls
 from herdbook_server.rpc.authentication import Tokens, TokensInvalid
 from herdbook_server.settings import Settings
+from herdbook_server.storage.chunks.local import THREADS
 
 logger = logging.getLogger(__name__)
 
 Result = TypeVar("Result")
+
+_JOIN_SECONDS = 0.1
 
 _STOPPING = (signal.SIGTERM, signal.SIGINT)
 
@@ -24,6 +29,7 @@ _STOPPING = (signal.SIGTERM, signal.SIGINT)
 def serve(settings: Settings) -> None:
     """Run a server until SIGTERM or SIGINT. Raises StartFailed."""
     _run(settings, _serve(settings))
+    _leave_hanging_threads()
 
 
 def migrate(settings: Settings) -> None:
@@ -58,6 +64,16 @@ def _reload_tokens(settings: Settings, server: app.RunningServer) -> None:
         logger.info("tokens reloaded")
     except TokensInvalid as error:
         logger.error("tokens not reloaded: %s", error)  # noqa: TRY400 - a sentence says it all
+
+
+def _leave_hanging_threads() -> None:
+    """End the process if a thread of the chunk store hangs; Python would wait for it for ever."""
+    hanging = [thread for thread in threading.enumerate() if thread.name.startswith(THREADS)]
+    for thread in hanging:
+        thread.join(_JOIN_SECONDS)
+    if any(thread.is_alive() for thread in hanging):
+        logging.shutdown()
+        os._exit(0)
 
 
 def _on_signal(number: signal.Signals, act: Callable[[], None]) -> None:

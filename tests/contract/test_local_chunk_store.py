@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import time
 from dataclasses import dataclass
@@ -9,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from herdbook_server.ports.chunks import StoreUnavailable
+from herdbook_server.ports.chunks import ChunkDamaged, StoreUnavailable
 from herdbook_server.storage.chunks.local import LocalChunkStore
 from tests.contract.chunk_store_suite import ChunkStoreTests, chunk_of, digest_of, name_of
 
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from herdbook_server.ports.chunks import ChunkStore
+
+DEADLINE_SECONDS = 30
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,3 +121,21 @@ async def test_a_directory_that_is_gone_has_lost_no_chunk(store: ChunkStore, roo
     ):
         with pytest.raises(StoreUnavailable, match=str(root)):
             await call
+
+
+async def test_closing_does_not_wait_for_a_read_that_hangs(root: Path) -> None:
+    store = LocalChunkStore(root, threads=1, close_seconds=0.1)
+    await store.open()
+    data = chunk_of(10)
+    place = root / name_of(data)
+    os.mkfifo(place)
+    reads = [asyncio.create_task(store.get(digest_of(data), 10)) for _ in range(2)]
+    try:
+        async with asyncio.timeout(DEADLINE_SECONDS):
+            await asyncio.sleep(0)
+            await store.close()
+            assert not reads[0].done()
+    finally:
+        place.write_bytes(b"")
+    ended = await asyncio.gather(*reads, return_exceptions=True)
+    assert [type(error) for error in ended] == [ChunkDamaged, asyncio.CancelledError]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -21,7 +22,7 @@ from herdbook_server.app import RunningServer, StartFailed, running
 from herdbook_server.settings import read_settings
 from tests.support.ports import LOOPBACK
 from tests.support.server import Engines, ServerProcess
-from tests.support.stubs import Stubs, refusal
+from tests.support.stubs import CHUNK_BYTES, Stubs, cut, random_bytes, refusal, sha256
 from tests.support.waiting import wait_until
 
 SERVING = health_pb2.HealthCheckResponse.SERVING
@@ -129,6 +130,28 @@ def test_a_server_asked_twice_to_end_waits_for_nobody(
         assert server.process.wait(30) == -signal.SIGTERM
         never.set()
         assert upload.exception(30).code() is grpc.StatusCode.UNAVAILABLE
+
+
+def test_a_server_asked_to_end_does_not_wait_for_a_disk_that_hangs(
+    embedded_engines: Engines, tmp_path: Path
+) -> None:
+    first, second = cut(random_bytes(CHUNK_BYTES + 1))
+    name = sha256(second).hex()
+    place = Path(embedded_engines.settings["data"]) / "artifacts" / "chunks" / name[:2] / name[2:]
+    with (
+        ServerProcess(embedded_engines, tmp_path, drain_seconds="1") as server,
+        Stubs(server.address) as stubs,
+    ):
+        stubs.push("m", first + second)
+        place.unlink()
+        os.mkfifo(place)
+        request = artifact_pb2.ReadFileRequest(reference="m", path="model.bin")
+        pieces = stubs.artifacts.ReadFile(request)
+        assert next(pieces).data
+        assert server.terminate() == 0
+        with pytest.raises(grpc.RpcError):
+            list(pieces)
+    assert "hang" in server.read_log()
 
 
 def test_a_second_server_is_kept_off_the_data_of_the_first(

@@ -6,9 +6,11 @@ import asyncio
 import contextlib
 import errno
 import itertools
+import logging
 import os
 import secrets
 import sys
+import threading
 import time
 from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -30,6 +32,11 @@ from herdbook_server.storage.chunks.layout import CHUNKS, FAN_OUT, chunk_digest,
 if sys.platform == "darwin":
     import fcntl
 
+logger = logging.getLogger(__name__)
+
+THREADS = "herdbook-chunk"
+"""What the names of the threads begin with."""
+
 _Arguments = ParamSpec("_Arguments")
 _Result = TypeVar("_Result")
 _Entries: TypeAlias = Iterator[os.DirEntry[str]]
@@ -50,21 +57,25 @@ class LocalChunkStore:
     measured and gains nothing once a few threads write at once, so there is no batch.
     """
 
-    def __init__(self, root: Path, *, threads: int = 8, page_size: int = 1000) -> None:
+    def __init__(
+        self, root: Path, *, threads: int = 8, page_size: int = 1000, close_seconds: float = 2.0
+    ) -> None:
         """Prepare a store below `root`, which `open` creates.
 
         Args:
             root: The directory; `chunks` and `tmp` are made in it, on one file system.
             threads: How many chunks are written, and how many read, at once.
             page_size: How many chunks `list_chunks` looks at before it lets go of its thread.
+            close_seconds: How long `close` waits for reads and writes under way.
         """
         self._root = root
         self._chunks = root / CHUNKS
         self._temporary = root / _TEMPORARY
         self._page_size = page_size
+        self._close_seconds = close_seconds
         # Two pools, so that readers do not wait behind writers that wait for the disk.
-        self._writers = ThreadPoolExecutor(threads, thread_name_prefix="herdbook-chunk-writer")
-        self._readers = ThreadPoolExecutor(threads, thread_name_prefix="herdbook-chunk-reader")
+        self._writers = ThreadPoolExecutor(threads, thread_name_prefix=f"{THREADS}-writer")
+        self._readers = ThreadPoolExecutor(threads, thread_name_prefix=f"{THREADS}-reader")
 
     async def open(self) -> None:
         """Create the directories and delete what a killed process left in `tmp`."""
@@ -98,9 +109,26 @@ class LocalChunkStore:
         await _run(self._writers, self._check)
 
     async def close(self) -> None:
-        """Wait for the reads and writes under way, then end the threads."""
+        """Wait a little for the reads and writes under way, then end the threads.
+
+        A thread that hangs, as on a file system that is gone, is left alone.
+        """
         for pool in (self._writers, self._readers):
-            await asyncio.to_thread(pool.shutdown)
+            pool.shutdown(wait=False, cancel_futures=True)
+        loop, ended = asyncio.get_running_loop(), asyncio.Event()
+        # Of a thread that is no daemon, or of the loop, the process would wait for the end.
+        threading.Thread(target=self._await_threads, args=(loop, ended), daemon=True).start()
+        try:
+            async with asyncio.timeout(self._close_seconds):
+                await ended.wait()
+        except TimeoutError:
+            logger.warning("The chunk store %s is left with reads or writes that hang", self._root)
+
+    def _await_threads(self, loop: asyncio.AbstractEventLoop, ended: asyncio.Event) -> None:
+        for pool in (self._writers, self._readers):
+            pool.shutdown()
+        with contextlib.suppress(RuntimeError):  # the loop is closed: nobody waits any more
+            loop.call_soon_threadsafe(ended.set)
 
     def _open(self) -> None:
         with self._errors("create its directories"):
