@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 import os
-import secrets
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -14,6 +13,7 @@ from typing import Final
 from herdbook.core.planning import Place
 from herdbook.core.values import Manifest
 from herdbook.errors import DestinationExists, LocalDiskFull
+from herdbook.transfer.leftovers import Claim, sweep
 
 _FULL: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 
@@ -45,10 +45,10 @@ class StagedDirectory:
         self._destination = destination
         self._manifest = manifest
         destination.parent.mkdir(parents=True, exist_ok=True)
+        sweep(destination.parent)
         _check_space(destination.parent, manifest.size_bytes)
-        name = f".{destination.name[:200]}.{secrets.token_hex(8)}.partial"
-        self._directory = destination.parent / name
-        self._directory.mkdir()
+        self._claim = Claim(destination)
+        self._directory = self._claim.directory
         self._paths = [self._directory.joinpath(*f.path.split("/")) for f in manifest.files]
         try:
             with disk_failures(destination):
@@ -99,8 +99,11 @@ class StagedDirectory:
 
     def discard(self) -> None:
         """Removes what was written, if it has not been published."""
-        with suppress(FileNotFoundError):
-            shutil.rmtree(self._directory)
+        try:
+            with suppress(FileNotFoundError):
+                shutil.rmtree(self._directory)
+        finally:
+            self._claim.release()
 
 
 def _directories(paths: list[Path], root: Path) -> Iterator[Path]:
