@@ -322,6 +322,10 @@ class StoreFull(ResourceExhausted):
     """The server has no space left."""
 
 
+class SearchTooLong(ResourceExhausted):
+    """The search takes more time than the server gives one: make the filter narrower."""
+
+
 class TooManyWatches(ResourceExhausted):
     """The server has no room for another watch."""
 

@@ -54,7 +54,7 @@ class EventServiceServicer(object):
 
     def ListEvents(self, request, context):
         """Lists events in the order of their commits, gap-free. Idempotent.
-        INVALID_ARGUMENT / FILTER_INVALID or PAGE_TOKEN_INVALID.
+        INVALID_ARGUMENT / FILTER_INVALID or PAGE_TOKEN_INVALID; RESOURCE_EXHAUSTED / SEARCH_TOO_LONG.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

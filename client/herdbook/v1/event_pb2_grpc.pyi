@@ -39,7 +39,7 @@ class EventServiceStub:
     def __new__(cls, channel: _aio.Channel) -> EventServiceAsyncStub: ...
     ListEvents: _grpc.UnaryUnaryMultiCallable[_event_pb2.ListEventsRequest, _event_pb2.ListEventsResponse]
     """Lists events in the order of their commits, gap-free. Idempotent.
-    INVALID_ARGUMENT / FILTER_INVALID or PAGE_TOKEN_INVALID.
+    INVALID_ARGUMENT / FILTER_INVALID or PAGE_TOKEN_INVALID; RESOURCE_EXHAUSTED / SEARCH_TOO_LONG.
     """
 
 @_typing.type_check_only
@@ -53,7 +53,7 @@ class EventServiceAsyncStub(EventServiceStub):
     def __init__(self, channel: _aio.Channel) -> None: ...
     ListEvents: _aio.UnaryUnaryMultiCallable[_event_pb2.ListEventsRequest, _event_pb2.ListEventsResponse]  # type: ignore[assignment]
     """Lists events in the order of their commits, gap-free. Idempotent.
-    INVALID_ARGUMENT / FILTER_INVALID or PAGE_TOKEN_INVALID.
+    INVALID_ARGUMENT / FILTER_INVALID or PAGE_TOKEN_INVALID; RESOURCE_EXHAUSTED / SEARCH_TOO_LONG.
     """
 
 class EventServiceServicer(metaclass=_abc_1.ABCMeta):
@@ -70,7 +70,7 @@ class EventServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_event_pb2.ListEventsResponse, _abc.Awaitable[_event_pb2.ListEventsResponse]]:
         """Lists events in the order of their commits, gap-free. Idempotent.
-        INVALID_ARGUMENT / FILTER_INVALID or PAGE_TOKEN_INVALID.
+        INVALID_ARGUMENT / FILTER_INVALID or PAGE_TOKEN_INVALID; RESOURCE_EXHAUSTED / SEARCH_TOO_LONG.
         """
 
 def add_EventServiceServicer_to_server(servicer: EventServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -100,7 +100,7 @@ class ModelServiceServicer(object):
 
     def ListModels(self, request, context):
         """Finds models by filter. Idempotent. Costs an index look-up a page for the usual filters, whatever the number of models.
-        INVALID_ARGUMENT / FILTER_INVALID, ORDER_BY_INVALID or PAGE_TOKEN_INVALID.
+        INVALID_ARGUMENT / FILTER_INVALID, ORDER_BY_INVALID or PAGE_TOKEN_INVALID; RESOURCE_EXHAUSTED / SEARCH_TOO_LONG.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -46,7 +46,7 @@ class ModelServiceStub:
     """Reads one model. Idempotent. NOT_FOUND / MODEL_NOT_FOUND, also for a deleted one unless show_deleted is set."""
     ListModels: _grpc.UnaryUnaryMultiCallable[_model_pb2.ListModelsRequest, _model_pb2.ListModelsResponse]
     """Finds models by filter. Idempotent. Costs an index look-up a page for the usual filters, whatever the number of models.
-    INVALID_ARGUMENT / FILTER_INVALID, ORDER_BY_INVALID or PAGE_TOKEN_INVALID.
+    INVALID_ARGUMENT / FILTER_INVALID, ORDER_BY_INVALID or PAGE_TOKEN_INVALID; RESOURCE_EXHAUSTED / SEARCH_TOO_LONG.
     """
     UpdateModel: _grpc.UnaryUnaryMultiCallable[_model_pb2.UpdateModelRequest, _model_pb2.UpdateModelResponse]
     """Changes the fields that update_mask names. Idempotent without expected_revision; with it, a retry of a call that
@@ -83,7 +83,7 @@ class ModelServiceAsyncStub(ModelServiceStub):
     """Reads one model. Idempotent. NOT_FOUND / MODEL_NOT_FOUND, also for a deleted one unless show_deleted is set."""
     ListModels: _aio.UnaryUnaryMultiCallable[_model_pb2.ListModelsRequest, _model_pb2.ListModelsResponse]  # type: ignore[assignment]
     """Finds models by filter. Idempotent. Costs an index look-up a page for the usual filters, whatever the number of models.
-    INVALID_ARGUMENT / FILTER_INVALID, ORDER_BY_INVALID or PAGE_TOKEN_INVALID.
+    INVALID_ARGUMENT / FILTER_INVALID, ORDER_BY_INVALID or PAGE_TOKEN_INVALID; RESOURCE_EXHAUSTED / SEARCH_TOO_LONG.
     """
     UpdateModel: _aio.UnaryUnaryMultiCallable[_model_pb2.UpdateModelRequest, _model_pb2.UpdateModelResponse]  # type: ignore[assignment]
     """Changes the fields that update_mask names. Idempotent without expected_revision; with it, a retry of a call that
@@ -135,7 +135,7 @@ class ModelServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_model_pb2.ListModelsResponse, _abc.Awaitable[_model_pb2.ListModelsResponse]]:
         """Finds models by filter. Idempotent. Costs an index look-up a page for the usual filters, whatever the number of models.
-        INVALID_ARGUMENT / FILTER_INVALID, ORDER_BY_INVALID or PAGE_TOKEN_INVALID.
+        INVALID_ARGUMENT / FILTER_INVALID, ORDER_BY_INVALID or PAGE_TOKEN_INVALID; RESOURCE_EXHAUSTED / SEARCH_TOO_LONG.
         """
 
     @_abc_1.abstractmethod

@@ -130,7 +130,7 @@ class VersionServiceServicer(object):
     def ListVersions(self, request, context):
         """Finds versions of one model, or of all, by filter. Idempotent. Costs an index look-up a page for the usual filters,
         whatever the number of versions. INVALID_ARGUMENT / FILTER_INVALID, ORDER_BY_INVALID or PAGE_TOKEN_INVALID;
-        NOT_FOUND / MODEL_NOT_FOUND.
+        NOT_FOUND / MODEL_NOT_FOUND; RESOURCE_EXHAUSTED / SEARCH_TOO_LONG.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -177,7 +177,7 @@ class VersionServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def RestoreVersion(self, request, context):
-        """Undoes DeleteVersion; aliases that were deleted with it stay deleted. Restoring a version that is not deleted succeeds.
+        """Undoes DeleteVersion; aliases that were deleted with it stay deleted, and the stage is what it was. Restoring a version that is not deleted succeeds.
         INVALID_ARGUMENT / REFERENCE_INVALID (by number or label only); NOT_FOUND / VERSION_NOT_FOUND.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)

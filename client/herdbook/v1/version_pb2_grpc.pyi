@@ -59,7 +59,7 @@ class VersionServiceStub:
     ListVersions: _grpc.UnaryUnaryMultiCallable[_version_pb2.ListVersionsRequest, _version_pb2.ListVersionsResponse]
     """Finds versions of one model, or of all, by filter. Idempotent. Costs an index look-up a page for the usual filters,
     whatever the number of versions. INVALID_ARGUMENT / FILTER_INVALID, ORDER_BY_INVALID or PAGE_TOKEN_INVALID;
-    NOT_FOUND / MODEL_NOT_FOUND.
+    NOT_FOUND / MODEL_NOT_FOUND; RESOURCE_EXHAUSTED / SEARCH_TOO_LONG.
     """
     UpdateVersion: _grpc.UnaryUnaryMultiCallable[_version_pb2.UpdateVersionRequest, _version_pb2.UpdateVersionResponse]
     """Changes the fields that update_mask names. Idempotent without expected_revision; with it, a retry of a call that
@@ -86,7 +86,7 @@ class VersionServiceStub:
     google.rpc.PreconditionFailure lists them) unless force is set.
     """
     RestoreVersion: _grpc.UnaryUnaryMultiCallable[_version_pb2.RestoreVersionRequest, _version_pb2.RestoreVersionResponse]
-    """Undoes DeleteVersion; aliases that were deleted with it stay deleted. Restoring a version that is not deleted succeeds.
+    """Undoes DeleteVersion; aliases that were deleted with it stay deleted, and the stage is what it was. Restoring a version that is not deleted succeeds.
     INVALID_ARGUMENT / REFERENCE_INVALID (by number or label only); NOT_FOUND / VERSION_NOT_FOUND.
     """
 
@@ -121,7 +121,7 @@ class VersionServiceAsyncStub(VersionServiceStub):
     ListVersions: _aio.UnaryUnaryMultiCallable[_version_pb2.ListVersionsRequest, _version_pb2.ListVersionsResponse]  # type: ignore[assignment]
     """Finds versions of one model, or of all, by filter. Idempotent. Costs an index look-up a page for the usual filters,
     whatever the number of versions. INVALID_ARGUMENT / FILTER_INVALID, ORDER_BY_INVALID or PAGE_TOKEN_INVALID;
-    NOT_FOUND / MODEL_NOT_FOUND.
+    NOT_FOUND / MODEL_NOT_FOUND; RESOURCE_EXHAUSTED / SEARCH_TOO_LONG.
     """
     UpdateVersion: _aio.UnaryUnaryMultiCallable[_version_pb2.UpdateVersionRequest, _version_pb2.UpdateVersionResponse]  # type: ignore[assignment]
     """Changes the fields that update_mask names. Idempotent without expected_revision; with it, a retry of a call that
@@ -148,7 +148,7 @@ class VersionServiceAsyncStub(VersionServiceStub):
     google.rpc.PreconditionFailure lists them) unless force is set.
     """
     RestoreVersion: _aio.UnaryUnaryMultiCallable[_version_pb2.RestoreVersionRequest, _version_pb2.RestoreVersionResponse]  # type: ignore[assignment]
-    """Undoes DeleteVersion; aliases that were deleted with it stay deleted. Restoring a version that is not deleted succeeds.
+    """Undoes DeleteVersion; aliases that were deleted with it stay deleted, and the stage is what it was. Restoring a version that is not deleted succeeds.
     INVALID_ARGUMENT / REFERENCE_INVALID (by number or label only); NOT_FOUND / VERSION_NOT_FOUND.
     """
 
@@ -204,7 +204,7 @@ class VersionServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_version_pb2.ListVersionsResponse, _abc.Awaitable[_version_pb2.ListVersionsResponse]]:
         """Finds versions of one model, or of all, by filter. Idempotent. Costs an index look-up a page for the usual filters,
         whatever the number of versions. INVALID_ARGUMENT / FILTER_INVALID, ORDER_BY_INVALID or PAGE_TOKEN_INVALID;
-        NOT_FOUND / MODEL_NOT_FOUND.
+        NOT_FOUND / MODEL_NOT_FOUND; RESOURCE_EXHAUSTED / SEARCH_TOO_LONG.
         """
 
     @_abc_1.abstractmethod
@@ -261,7 +261,7 @@ class VersionServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _version_pb2.RestoreVersionRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_version_pb2.RestoreVersionResponse, _abc.Awaitable[_version_pb2.RestoreVersionResponse]]:
-        """Undoes DeleteVersion; aliases that were deleted with it stay deleted. Restoring a version that is not deleted succeeds.
+        """Undoes DeleteVersion; aliases that were deleted with it stay deleted, and the stage is what it was. Restoring a version that is not deleted succeeds.
         INVALID_ARGUMENT / REFERENCE_INVALID (by number or label only); NOT_FOUND / VERSION_NOT_FOUND.
         """
 

@@ -280,11 +280,14 @@ class SqliteDatabase:
 
 async def connect(path: Path, settings: str) -> SqliteConnection:
     """Open a connection to a file."""
+    connection = aiosqlite.connect(
+        path, timeout=BUSY_SECONDS, isolation_level=None, cached_statements=256
+    )
     try:
-        connection = await aiosqlite.connect(
-            path, timeout=BUSY_SECONDS, isolation_level=None, cached_statements=256
-        )
+        await connection
     except sqlite3.Error as error:
+        # Its thread has yet to tell this loop that it ends, which may be closed by then.
+        await asyncio.to_thread(connection._thread.join)  # noqa: SLF001 - aiosqlite waits for none
         raise translate(error) from error
     opened = SqliteConnection(connection)
     try:
