@@ -177,7 +177,8 @@ class VersionServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def RestoreVersion(self, request, context):
-        """Undoes DeleteVersion; aliases that were deleted with it stay deleted, and the stage is what it was. Restoring a version that is not deleted succeeds.
+        """Undoes DeleteVersion; aliases that were deleted with it stay deleted, and the stage is what it was. Restoring a version that
+        is not deleted succeeds.
         INVALID_ARGUMENT / REFERENCE_INVALID (by number or label only); NOT_FOUND / VERSION_NOT_FOUND.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)

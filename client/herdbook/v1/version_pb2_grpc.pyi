@@ -86,7 +86,8 @@ class VersionServiceStub:
     google.rpc.PreconditionFailure lists them) unless force is set.
     """
     RestoreVersion: _grpc.UnaryUnaryMultiCallable[_version_pb2.RestoreVersionRequest, _version_pb2.RestoreVersionResponse]
-    """Undoes DeleteVersion; aliases that were deleted with it stay deleted, and the stage is what it was. Restoring a version that is not deleted succeeds.
+    """Undoes DeleteVersion; aliases that were deleted with it stay deleted, and the stage is what it was. Restoring a version that
+    is not deleted succeeds.
     INVALID_ARGUMENT / REFERENCE_INVALID (by number or label only); NOT_FOUND / VERSION_NOT_FOUND.
     """
 
@@ -148,7 +149,8 @@ class VersionServiceAsyncStub(VersionServiceStub):
     google.rpc.PreconditionFailure lists them) unless force is set.
     """
     RestoreVersion: _aio.UnaryUnaryMultiCallable[_version_pb2.RestoreVersionRequest, _version_pb2.RestoreVersionResponse]  # type: ignore[assignment]
-    """Undoes DeleteVersion; aliases that were deleted with it stay deleted, and the stage is what it was. Restoring a version that is not deleted succeeds.
+    """Undoes DeleteVersion; aliases that were deleted with it stay deleted, and the stage is what it was. Restoring a version that
+    is not deleted succeeds.
     INVALID_ARGUMENT / REFERENCE_INVALID (by number or label only); NOT_FOUND / VERSION_NOT_FOUND.
     """
 
@@ -261,7 +263,8 @@ class VersionServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _version_pb2.RestoreVersionRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_version_pb2.RestoreVersionResponse, _abc.Awaitable[_version_pb2.RestoreVersionResponse]]:
-        """Undoes DeleteVersion; aliases that were deleted with it stay deleted, and the stage is what it was. Restoring a version that is not deleted succeeds.
+        """Undoes DeleteVersion; aliases that were deleted with it stay deleted, and the stage is what it was. Restoring a version that
+        is not deleted succeeds.
         INVALID_ARGUMENT / REFERENCE_INVALID (by number or label only); NOT_FOUND / VERSION_NOT_FOUND.
         """
 
