@@ -14,7 +14,7 @@ from collections.abc import (
     Mapping,
     Sequence,
 )
-from contextlib import aclosing, asynccontextmanager
+from contextlib import aclosing, asynccontextmanager, suppress
 from dataclasses import dataclass
 
 from herdbook_server.artifacts.limits import CHUNK_MAX_BYTES, check_digests
@@ -22,6 +22,7 @@ from herdbook_server.artifacts.store_errors import lost, translated
 from herdbook_server.errors import (
     ChunkLost,
     ChunkNotFound,
+    DatabaseUnavailable,
     FieldInvalid,
     FileNotFound,
     NoManifest,
@@ -206,8 +207,9 @@ class Downloads:
         try:
             yield
         except ChunkLost:
-            async with self._database.bookkeep() as records:
-                await records.chunks.lose([ref.digest])
+            with suppress(DatabaseUnavailable):
+                async with self._database.bookkeep() as records:
+                    await records.chunks.lose([ref.digest])
             raise
 
 
