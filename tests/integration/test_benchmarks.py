@@ -19,7 +19,7 @@ async def test_a_benchmark_compares_with_a_baseline(name: str, tmp_path: Path) -
     options = Options(
         home=tmp_path,
         rounds=1,
-        seconds=0.02,
+        seconds=0.5,
         transfer_bytes=5 * MIB,
         transfer_rounds=1,
         moves=2,
