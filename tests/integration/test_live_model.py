@@ -196,6 +196,7 @@ def test_no_prediction_fails_while_the_alias_moves_a_hundred_times(barn: Barn, p
         assert live.current.predict() == last
         if pace == "each move served":
             assert live.status().swap_count == MOVES + 1
+            assert barn.made[-1] is live.current
 
 
 def test_live_models_of_a_host_share_one_download(

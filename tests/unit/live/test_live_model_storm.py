@@ -99,6 +99,7 @@ def test_no_prediction_fails_while_the_alias_moves_a_hundred_times(
         assert live.current.close_count == 0
         if every:
             assert live.status().swap_count == MOVES + 1
+            assert Model.made[-1] is live.current
             assert answers == {f"text {number}" for number in numbers}
         assert live.current.predict() == last
     assert all(model.close_count == 1 for model in Model.made)
