@@ -86,12 +86,13 @@ def pages(items: Sequence[T], size: int = PAGE) -> Iterator[Sequence[T]]:
     return (items[start : start + size] for start in range(0, len(items), size))
 
 
-def padded(items: Sequence[T]) -> Sequence[T]:
-    """Repeat the last item until the length is a power of two.
+def padded(items: Sequence[T], least: int = 1) -> Sequence[T]:
+    """Repeat the last item until the length is a power of two, and no less than `least`.
 
     A list of values in a statement then has a few lengths only, and few statements are prepared.
     """
-    return [*items, *[items[-1]] * ((1 << (len(items) - 1).bit_length()) - len(items))]
+    length = 1 << (max(least, len(items)) - 1).bit_length()
+    return [*items, *[items[-1]] * (length - len(items))]
 
 
 def places(count: int, *, first: int = 1) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Mapping, Sequence
 
 from herdbook_server.errors import ChunksMissing, LabelExists, Resource
@@ -15,13 +14,20 @@ from herdbook_server.storage.sql.connection import (
     Dangling,
     Duplicate,
     Row,
-    Value,
     padded,
     pages,
     places,
 )
 from herdbook_server.storage.sql.fields import VERSIONS
-from herdbook_server.storage.sql.resolving import ONE, WAYS, to_resolution
+from herdbook_server.storage.sql.resolving import (
+    ONE,
+    WAYS,
+    Key,
+    key_answered,
+    key_of,
+    statement,
+    to_resolution,
+)
 from herdbook_server.storage.sql.search import Hit, Search
 from herdbook_server.storage.sql.version_rows import (
     READ,
@@ -94,17 +100,12 @@ class VersionRows:
 
     async def resolve_many(self, references: Sequence[Reference]) -> Sequence[Resolution | None]:
         """See `ports.records.Versions`."""
-        kinds: dict[type, list[Reference]] = defaultdict(list)
-        for reference in dict.fromkeys(references):
-            kinds[type(reference)].append(reference)
-        answers: dict[tuple[type, tuple[Value, ...]], Resolution] = {}
-        for kind, same_kind in kinds.items():
-            for page in pages(same_kind, RESOLVED_AT_ONCE):
-                sql, values = WAYS[kind].statement(padded(page))
-                for row in await self._connection.fetch(sql, *values):
-                    answers[kind, WAYS[kind].key(row)] = to_resolution(row)
-        keys = ((type(asked), WAYS[type(asked)].values(asked)) for asked in references)
-        return [answers.get(key) for key in keys]
+        answers: dict[Key, Resolution] = {}
+        for page in pages(list(dict.fromkeys(references)), RESOLVED_AT_ONCE):
+            sql, values = statement(page)
+            for row in await self._connection.fetch(sql, *values):
+                answers[key_answered(row)] = to_resolution(row)
+        return [answers.get(key_of(reference)) for reference in references]
 
     async def insert(self, version: Version) -> None:
         """See `ports.records.Versions`.
