@@ -7,9 +7,10 @@ import stat
 import unicodedata
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
-from herdbook.core import cutting
+from herdbook.core.cutting import cut_file
 from herdbook.core.manifests import MAX_FILES, check_path
 from herdbook.errors import SourceChanged, SourceInvalid, SourceNotFound
 
@@ -154,23 +155,12 @@ def pieces(sources: list[Source]) -> Iterator[Piece]:
 
 
 def _cuts(source: Source) -> list[int]:
-    if source.path.endswith(cutting.SAFETENSORS_SUFFIX):
-        cuts = _safetensors_cuts(source)
-        if cuts is not None:
-            return cuts
-    return list(cutting.cut_fixed(source.size_bytes))
+    return cut_file(source.path, source.size_bytes, partial(_read, source))
 
 
-def _safetensors_cuts(source: Source) -> list[int] | None:
-    if source.size_bytes < cutting.SAFETENSORS_LENGTH_BYTES:
-        return None
+def _read(source: Source, offset: int, size_bytes: int) -> bytes:
     opened = OpenSource(source)
     try:
-        prefix = opened.read(0, cutting.SAFETENSORS_LENGTH_BYTES)
-        length = cutting.safetensors_header_bytes(prefix, source.size_bytes)
-        if length is None:
-            return None
-        header = opened.read(cutting.SAFETENSORS_LENGTH_BYTES, length)
+        return opened.read(offset, size_bytes)
     finally:
         opened.close()
-    return cutting.cut_safetensors(header, source.size_bytes)
