@@ -5,7 +5,6 @@ What is stored uncompressed keeps its bytes from one archive to the next, wherev
 
 from __future__ import annotations
 
-import io
 import struct
 import zipfile
 from collections.abc import Iterator
@@ -57,33 +56,27 @@ def _sizes(begins: list[int], sizes: list[int], size_bytes: int) -> Iterator[int
     yield size_bytes - end
 
 
-class _Bounded(io.RawIOBase):
-    """A file that can be read, a little of it; ValueError when that is exceeded."""
+class _Bounded:
+    """A file as zipfile reads it, a little of it only; ValueError when that is exceeded."""
 
     def __init__(self, read: Read, size_bytes: int) -> None:
-        super().__init__()
         self._read = read
         self._size_bytes = size_bytes
         self._position = 0
         self._left = MAX_HEADER_BYTES
 
-    def seekable(self) -> bool:
-        return True
-
-    def readable(self) -> bool:
-        return True
-
     def tell(self) -> int:
         return self._position
 
-    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
-        origin = {io.SEEK_SET: 0, io.SEEK_CUR: self._position, io.SEEK_END: self._size_bytes}
-        self._position = max(0, origin[whence] + offset)
+    def seek(self, offset: int, whence: int = 0) -> int:
+        """Goes to an offset from the beginning, from here, or from the end."""
+        origin = (0, self._position, self._size_bytes)[whence]
+        self._position = max(0, origin + offset)
         return self._position
 
-    def read(self, size: int = -1) -> bytes:
+    def read(self, size: int | None = -1) -> bytes:
         rest = max(0, self._size_bytes - self._position)
-        wanted = rest if size < 0 else min(size, rest)
+        wanted = rest if size is None or size < 0 else min(size, rest)
         self._left -= wanted
         if self._left < 0:
             raise ValueError("the archive's directory is too long")
