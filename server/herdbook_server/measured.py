@@ -38,9 +38,9 @@ class MeasuredDatabase:
         """See `Database.write`."""
         return self._measured("write", self._database.write())
 
-    def bookkeep(self) -> AbstractAsyncContextManager[Records]:
+    def bookkeep(self, *, durable: bool = True) -> AbstractAsyncContextManager[Records]:
         """See `Database.bookkeep`."""
-        return self._measured("bookkeep", self._database.bookkeep())
+        return self._measured("bookkeep", self._database.bookkeep(durable=durable))
 
     async def revision(self) -> int:
         """See `Database.revision`."""

@@ -12,6 +12,7 @@ from collections.abc import Callable, Coroutine
 from typing import Any, TypeVar
 
 from herdbook_server import app, logs
+from herdbook_server.allocator import keep_freed_memory
 from herdbook_server.rpc import calls
 from herdbook_server.rpc.authentication import Tokens, TokensInvalid
 from herdbook_server.settings import Settings
@@ -86,6 +87,7 @@ def _on_signal(number: signal.Signals, act: Callable[[], None]) -> None:
 
 
 def _run(settings: Settings, work: Coroutine[Any, Any, Result]) -> Result:
+    keep_freed_memory()
     logs.configure(settings.log_format, settings.log_level, request_id=calls.request_id)
     with asyncio.Runner(loop_factory=_loop_factory()) as runner:
         return runner.run(work)

@@ -98,6 +98,21 @@ class TestPostgresDatabase(DatabaseTests, RecordTests, ChunkIndexTests, Manifest
         await add_model(database)
         assert await database.revision() == 1
 
+    async def test_only_bookkeeping_that_may_be_lost_does_not_wait_for_the_disk(
+        self, database: PostgresDatabase
+    ) -> None:
+        async def waits(records: Any) -> str:
+            rows = await records.models._connection.fetch("SHOW synchronous_commit")
+            return str(rows[0][0])
+
+        for _ in range(2):
+            async with database.write() as records:
+                assert await waits(records) == "on"
+            async with database.bookkeep(durable=False) as records:
+                assert await waits(records) == "off"
+            async with database.bookkeep() as records:
+                assert await waits(records) == "on"
+
     async def test_bookkeeping_does_not_wait_for_a_write(self, database: PostgresDatabase) -> None:
         async with (
             database.write(),

@@ -71,8 +71,15 @@ class TestSqliteDatabase(DatabaseTests, RecordTests, ChunkIndexTests, ManifestTe
             return (await database._writer.fetch(f"PRAGMA {name}"))[0][0]
 
         assert await pragma("journal_mode") == "wal"
-        assert await pragma("synchronous") == 2
         assert await pragma("foreign_keys") == 1
+        full, normal = 2, 1
+        for _ in range(2):
+            async with database.write():
+                assert await pragma("synchronous") == full
+            async with database.bookkeep(durable=False):
+                assert await pragma("synchronous") == normal
+            async with database.bookkeep():
+                assert await pragma("synchronous") == full
 
     async def test_what_was_written_is_there_after_reopening(
         self, database: SqliteDatabase, path: Path

@@ -139,7 +139,8 @@ class Storing:
 
     async def _commit(self, model: str, digests: Sequence[bytes]) -> None:
         if digests:
-            async with self._database.bookkeep() as records:
+            # A version that lists them is registered by a write that makes this durable as well.
+            async with self._database.bookkeep(durable=False) as records:
                 await records.chunks.commit(model, digests, time_us=self._clock.now_us())
 
 

@@ -40,7 +40,7 @@ class Uploads:
         """
         rules.check_name(model)
         check_digests(digests)
-        async with self._database.bookkeep() as records:
+        async with self._database.bookkeep(durable=False) as records:
             return await records.chunks.missing(model, digests, time_us=self._clock.now_us())
 
     async def upload(

@@ -42,11 +42,13 @@ class Database(Protocol):
         """
         ...
 
-    def bookkeep(self) -> AbstractAsyncContextManager[Records]:
+    def bookkeep(self, *, durable: bool = True) -> AbstractAsyncContextManager[Records]:
         """A write to what is not the record (chunk index, manifests, replicas).
 
         One transaction that takes no revision and never waits for a write to the record on
-        PostgreSQL. Commits at the end of the block, durably.
+        PostgreSQL. Commits at the end of the block; unless `durable`, without waiting for the disk.
+        A crash of the machine may then undo it and what follows, but not once a later transaction
+        is durable, as every write to the record is.
         """
         ...
 

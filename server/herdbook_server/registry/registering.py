@@ -163,7 +163,7 @@ async def _keep_manifest(
     files, digest = registration.files or (), contents.digest or b""
     chunks = tuple({chunk.digest: chunk for file in files for chunk in file.chunks}.values())
     now_us = clock.now_us()
-    async with database.bookkeep() as records:
+    async with database.bookkeep(durable=False) as records:
         missing = await records.chunks.absent(registration.model, chunks, time_us=now_us)
         if not missing:
             await records.manifests.insert(digest, files, time_us=now_us)

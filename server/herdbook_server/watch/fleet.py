@@ -71,7 +71,7 @@ class Fleet:
             try:
                 await self._renew(list(self._open))
                 await self._renew_below(list(self._open_below))
-                async with self._database.bookkeep() as records:
+                async with self._database.bookkeep(durable=False) as records:
                     await records.replicas.forget_before(self._clock.now_us() - self._lease_us)
             except DatabaseUnavailable as error:
                 logger.warning("Replica leases were not renewed: %s", error)
@@ -104,7 +104,7 @@ class Fleet:
         Replaces what it said before and extends its lease. Raises FieldInvalid.
         """
         _check_report(report)
-        async with self._database.bookkeep() as records:
+        async with self._database.bookkeep(durable=False) as records:
             await records.replicas.put(report, expires_at_us=self._expiry())
 
     async def convergence(self, reference: str) -> Convergence:
@@ -140,7 +140,7 @@ class Fleet:
         if not keys:
             return
         replicas = {(replica.id, reference): replica for replica, reference in keys}
-        async with self._database.bookkeep() as records:
+        async with self._database.bookkeep(durable=False) as records:
             unknown = await records.replicas.renew(sorted(replicas), expires_at_us=self._expiry())
             for replica_id, reference in unknown:
                 newcomer = self._newcomer(replicas[replica_id, reference], reference)
@@ -149,7 +149,7 @@ class Fleet:
     async def _renew_below(self, keys: Sequence[tuple[Replica, str]]) -> None:
         if keys:
             wanted = [(replica.id, prefix) for replica, prefix in keys]
-            async with self._database.bookkeep() as records:
+            async with self._database.bookkeep(durable=False) as records:
                 await records.replicas.renew_below(wanted, expires_at_us=self._expiry())
 
     def _newcomer(self, replica: Replica, reference: str) -> ReplicaReport:

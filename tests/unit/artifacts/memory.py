@@ -77,7 +77,7 @@ class MemoryIndex:
         self.file_of_all_versions = File("model.bin", ())
 
     @asynccontextmanager
-    async def bookkeep(self) -> AsyncIterator[MemoryIndex]:
+    async def bookkeep(self, *, durable: bool = True) -> AsyncIterator[MemoryIndex]:
         yield self
 
     @asynccontextmanager

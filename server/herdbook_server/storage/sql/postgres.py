@@ -38,6 +38,10 @@ COMMAND_SECONDS: Final = 60.0
 
 TAKE_REVISION: Final = "UPDATE registry SET revision = revision + 1 WHERE id = 1 RETURNING revision"
 
+BEGIN: Final = "BEGIN"
+
+BEGIN_RELAXED: Final = "BEGIN; SET LOCAL synchronous_commit = off"
+
 REVISION: Final = "SELECT revision FROM registry WHERE id = 1"
 
 MIGRATION_GATE: Final = 2
@@ -106,9 +110,9 @@ class PostgresDatabase:
                 await finish(self._commit(connection, records.revision))
 
     @asynccontextmanager
-    async def bookkeep(self) -> AsyncIterator[Records]:
+    async def bookkeep(self, *, durable: bool = True) -> AsyncIterator[Records]:
         """See `ports.database.Database`."""
-        async with self._transaction() as connection:
+        async with self._transaction(BEGIN if durable else BEGIN_RELAXED) as connection:
             yield SqlRecords(connection)
             await finish(connection.execute("COMMIT"))
 
@@ -145,21 +149,21 @@ class PostgresDatabase:
         self._changes.passed(revision)
 
     @asynccontextmanager
-    async def _transaction(self) -> AsyncIterator[PostgresConnection]:
+    async def _transaction(self, begin: str = BEGIN) -> AsyncIterator[PostgresConnection]:
         """Give a transaction that is rolled back unless the block commits it."""
-        acquired = await self._begin()
+        acquired = await self._begin(begin)
         connection = PostgresConnection(acquired)
         try:
             yield connection
         finally:
             await finish(self._end(acquired))
 
-    async def _begin(self) -> asyncpg.pool.PoolConnectionProxy[asyncpg.Record]:
+    async def _begin(self, begin: str) -> asyncpg.pool.PoolConnectionProxy[asyncpg.Record]:
         """Return a connection in a transaction; those that turn out to be gone are replaced."""
         for left in reversed(range(attempts(self._pool))):
             connection = await acquire(self._pool)
             try:
-                await connection.execute("BEGIN")
+                await connection.execute(begin)
             except BaseException as error:
                 if isinstance(error, DRIVER_ERRORS):
                     give_up_if_broken(connection, error)

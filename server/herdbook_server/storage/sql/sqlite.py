@@ -61,6 +61,7 @@ class SqliteConnection:
 
     def __init__(self, connection: aiosqlite.Connection) -> None:
         self._connection = connection
+        self._durable = True
 
     async def fetch(self, sql: str, *values: Value) -> Sequence[Row]:
         """See `Connection`."""
@@ -112,12 +113,15 @@ class SqliteConnection:
         """See `Connection`."""
         return nullcontext()
 
-    async def begin(self, how: str = "IMMEDIATE") -> None:
-        """Begin a transaction that may write."""
+    async def begin(self, how: str, *, durable: bool) -> None:
+        """Begin a transaction that may write; its commit waits for the disk if it is `durable`."""
+        if durable != self._durable:
+            await self.fetch(f"PRAGMA synchronous = {'FULL' if durable else 'NORMAL'}")
+            self._durable = durable
         await self.fetch(f"BEGIN {how}")
 
     async def commit(self) -> None:
-        """Commit durably."""
+        """Commit, as durably as the transaction began."""
         await self.fetch("COMMIT")
 
     async def rollback(self) -> None:
@@ -225,9 +229,9 @@ class SqliteDatabase:
                 await finish(self._commit(connection, records.revision))
 
     @asynccontextmanager
-    async def bookkeep(self) -> AsyncIterator[Records]:
+    async def bookkeep(self, *, durable: bool = True) -> AsyncIterator[Records]:
         """See `ports.database.Database`."""
-        async with self._transaction() as connection:
+        async with self._transaction(durable=durable) as connection:
             yield SqlRecords(connection)
             await finish(connection.commit())
 
@@ -259,11 +263,13 @@ class SqliteDatabase:
         self._changes.passed(revision)
 
     @asynccontextmanager
-    async def _transaction(self, how: str = "IMMEDIATE") -> AsyncIterator[SqliteConnection]:
+    async def _transaction(
+        self, how: str = "IMMEDIATE", *, durable: bool = True
+    ) -> AsyncIterator[SqliteConnection]:
         """Give a transaction that is rolled back unless the block commits it."""
         async with self._turn:
             try:
-                await self._writer.begin(how)
+                await self._writer.begin(how, durable=durable)
                 yield self._writer
             except BaseException:
                 await finish(self._writer.rollback())
