@@ -15,6 +15,9 @@ TaskT = TypeVar("TaskT")
 WORKERS: Final = 4
 """Enough to overlap reading, hashing and the network; more only cost memory."""
 
+_LARGEST_ADAPTED_BYTES: Final = 32 * 1024 * 1024 - 64 * 1024
+"""Just below the largest block whose end changes what glibc does; see M_MMAP_THRESHOLD there."""
+
 
 def work_off(tasks: Iterable[TaskT], work: Callable[[TaskT], None], *, cancel: CancelToken) -> None:
     """Works off all tasks on a few threads; takes a task from the iterable when a thread is free.
@@ -24,6 +27,7 @@ def work_off(tasks: Iterable[TaskT], work: Callable[[TaskT], None], *, cancel: C
     Raises:
         Cancelled: It was given up from outside.
     """
+    _let_memory_be_used_again()
     shared = _Shared(tasks)
 
     def loop() -> None:
@@ -42,6 +46,16 @@ def work_off(tasks: Iterable[TaskT], work: Callable[[TaskT], None], *, cancel: C
             cancel.cancel()
             raise
     _raise_first(futures)
+
+
+def _let_memory_be_used_again() -> None:
+    """Makes glibc keep the memory of freed chunks for the next ones: see mallopt(3).
+
+    It gives blocks back to the system that are larger than any that was freed before, and getting
+    new ones costs more than their hash. NumPy and the like have long freed larger ones; a process
+    that only pushes or pulls has not. The block is never written to, so it takes no memory.
+    """
+    bytes(_LARGEST_ADAPTED_BYTES)
 
 
 def _raise_first(futures: list[Future[None]]) -> None:
