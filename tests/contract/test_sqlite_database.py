@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import sqlite3
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +20,10 @@ from tests.contract.database_suite import DatabaseTests
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
     from pathlib import Path
+
+
+FULL = 2
+NORMAL = 1
 
 
 class RawSqlite:
@@ -72,14 +77,29 @@ class TestSqliteDatabase(DatabaseTests, RecordTests, ChunkIndexTests, ManifestTe
 
         assert await pragma("journal_mode") == "wal"
         assert await pragma("foreign_keys") == 1
-        full, normal = 2, 1
         for _ in range(2):
             async with database.write():
-                assert await pragma("synchronous") == full
+                assert await pragma("synchronous") == FULL
             async with database.bookkeep(durable=False):
-                assert await pragma("synchronous") == normal
+                assert await pragma("synchronous") == NORMAL
             async with database.bookkeep():
-                assert await pragma("synchronous") == full
+                assert await pragma("synchronous") == FULL
+
+    async def test_a_beginning_that_was_cancelled_leaves_the_next_write_durable(
+        self, database: SqliteDatabase
+    ) -> None:
+        async def relaxed() -> None:
+            async with database.bookkeep(durable=False):
+                pass
+
+        for steps in range(20):
+            task = asyncio.create_task(relaxed())
+            for _ in range(steps):
+                await asyncio.sleep(0)
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+            async with database.write():
+                assert (await database._writer.fetch("PRAGMA synchronous"))[0][0] == FULL
 
     async def test_what_was_written_is_there_after_reopening(
         self, database: SqliteDatabase, path: Path

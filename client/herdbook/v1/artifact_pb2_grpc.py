@@ -99,8 +99,9 @@ class ArtifactServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def UploadChunks(self, request_iterator, context):
-        """Stores chunks. Each is hashed and durable before the call is answered; those before a failed one stay. Idempotent by
-        content. After any failure ask FindMissingChunks and send the rest again.
+        """Stores chunks. Each is hashed, and its bytes are durable, before the call is answered; those before a failed one stay.
+        Idempotent by content. After any failure, CHUNKS_MISSING from RegisterVersion included, ask FindMissingChunks and send
+        the rest again.
         INVALID_ARGUMENT / CHUNK_MISMATCH (bytes do not have the digest that was given), CHUNK_TOO_LARGE.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)

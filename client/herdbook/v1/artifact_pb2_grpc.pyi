@@ -46,8 +46,9 @@ class ArtifactServiceStub:
     grace time. Knowing a digest grants nothing: presence is answered for this model alone. Idempotent.
     """
     UploadChunks: _grpc.StreamUnaryMultiCallable[_artifact_pb2.UploadChunksRequest, _artifact_pb2.UploadChunksResponse]
-    """Stores chunks. Each is hashed and durable before the call is answered; those before a failed one stay. Idempotent by
-    content. After any failure ask FindMissingChunks and send the rest again.
+    """Stores chunks. Each is hashed, and its bytes are durable, before the call is answered; those before a failed one stay.
+    Idempotent by content. After any failure, CHUNKS_MISSING from RegisterVersion included, ask FindMissingChunks and send
+    the rest again.
     INVALID_ARGUMENT / CHUNK_MISMATCH (bytes do not have the digest that was given), CHUNK_TOO_LARGE.
     """
     WriteFile: _grpc.StreamUnaryMultiCallable[_artifact_pb2.WriteFileRequest, _artifact_pb2.WriteFileResponse]
@@ -90,8 +91,9 @@ class ArtifactServiceAsyncStub(ArtifactServiceStub):
     grace time. Knowing a digest grants nothing: presence is answered for this model alone. Idempotent.
     """
     UploadChunks: _aio.StreamUnaryMultiCallable[_artifact_pb2.UploadChunksRequest, _artifact_pb2.UploadChunksResponse]  # type: ignore[assignment]
-    """Stores chunks. Each is hashed and durable before the call is answered; those before a failed one stay. Idempotent by
-    content. After any failure ask FindMissingChunks and send the rest again.
+    """Stores chunks. Each is hashed, and its bytes are durable, before the call is answered; those before a failed one stay.
+    Idempotent by content. After any failure, CHUNKS_MISSING from RegisterVersion included, ask FindMissingChunks and send
+    the rest again.
     INVALID_ARGUMENT / CHUNK_MISMATCH (bytes do not have the digest that was given), CHUNK_TOO_LARGE.
     """
     WriteFile: _aio.StreamUnaryMultiCallable[_artifact_pb2.WriteFileRequest, _artifact_pb2.WriteFileResponse]  # type: ignore[assignment]
@@ -143,8 +145,9 @@ class ArtifactServiceServicer(metaclass=_abc_1.ABCMeta):
         request_iterator: _MaybeAsyncIterator[_artifact_pb2.UploadChunksRequest],
         context: _ServicerContext,
     ) -> _typing.Union[_artifact_pb2.UploadChunksResponse, _abc.Awaitable[_artifact_pb2.UploadChunksResponse]]:
-        """Stores chunks. Each is hashed and durable before the call is answered; those before a failed one stay. Idempotent by
-        content. After any failure ask FindMissingChunks and send the rest again.
+        """Stores chunks. Each is hashed, and its bytes are durable, before the call is answered; those before a failed one stay.
+        Idempotent by content. After any failure, CHUNKS_MISSING from RegisterVersion included, ask FindMissingChunks and send
+        the rest again.
         INVALID_ARGUMENT / CHUNK_MISMATCH (bytes do not have the digest that was given), CHUNK_TOO_LARGE.
         """
 

@@ -61,7 +61,7 @@ class SqliteConnection:
 
     def __init__(self, connection: aiosqlite.Connection) -> None:
         self._connection = connection
-        self._durable = True
+        self._durable: bool | None = True
 
     async def fetch(self, sql: str, *values: Value) -> Sequence[Row]:
         """See `Connection`."""
@@ -116,6 +116,7 @@ class SqliteConnection:
     async def begin(self, how: str, *, durable: bool) -> None:
         """Begin a transaction that may write; its commit waits for the disk if it is `durable`."""
         if durable != self._durable:
+            self._durable = None  # unknown, should this be cancelled
             await self.fetch(f"PRAGMA synchronous = {'FULL' if durable else 'NORMAL'}")
             self._durable = durable
         await self.fetch(f"BEGIN {how}")
