@@ -7,9 +7,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 from herdbook.cache.chunks import LooseChunks
-from herdbook.cache.errors import CacheUnavailable
+from herdbook.cache.errors import CacheUnavailable, explained
 from herdbook.cache.eviction import Evictor
 from herdbook.cache.good import GoodRecords
+from herdbook.cache.inspection import CacheCheck, CacheContents, check, contents
 from herdbook.cache.layout import Layout
 from herdbook.cache.versions import CachedVersion, VersionSource, VersionStore
 from herdbook.core.values.registry import Resolution
@@ -17,6 +18,8 @@ from herdbook.errors import FieldInvalid
 
 __all__ = [
     "Cache",
+    "CacheCheck",
+    "CacheContents",
     "CacheUnavailable",
     "CachedVersion",
     "VersionSource",
@@ -54,7 +57,7 @@ class Cache:
         """
         self.directory = _directory(directory)
         self.max_bytes = _max_bytes(max_bytes)
-        layout = Layout(self.directory)
+        self._layout = layout = Layout(self.directory)
         self._good = GoodRecords(layout)
         self._evictor = Evictor(layout, self._good, max_bytes=self.max_bytes)
         self._versions = VersionStore(layout, self._evictor)
@@ -101,6 +104,36 @@ class Cache:
     def size_bytes(self) -> int:
         """Returns how many bytes the cache holds."""
         return self._evictor.size_bytes()
+
+    def contents(self) -> CacheContents:
+        """Lists what the cache holds."""
+        with explained(self.directory):
+            return contents(self._layout, self._evictor, self._good)
+
+    def prune(self, *, max_bytes: int | None = None) -> int:
+        """Evicts what was used longest ago, down to `max_bytes`, else to the cache's own bound.
+
+        What is in use or served last stays. Returns how many bytes were freed.
+
+        Raises:
+            CacheUnavailable: The directory cannot be used.
+        """
+        if not self.directory.exists():
+            return 0
+        with explained(self.directory):
+            self._layout.prepare()
+            return self._evictor.prune(self.max_bytes if max_bytes is None else max_bytes)
+
+    def check(self) -> CacheCheck:
+        """Hashes everything: removes damaged chunks, and tells which versions are damaged.
+
+        Those are repaired when they are used next.
+
+        Raises:
+            CacheUnavailable: The directory cannot be used.
+        """
+        with explained(self.directory):
+            return check(self._layout, self._evictor)
 
     def get(self, digest: bytes) -> bytes | None:
         """Returns the chunk with this SHA-256 (32 bytes), or None; it has yet to be hashed."""

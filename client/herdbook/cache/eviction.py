@@ -6,7 +6,7 @@ import contextlib
 import os
 import shutil
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -48,22 +48,34 @@ class Evictor:
             Cancelled: `cancelled` said so.
         """
         with wait_for_lock(self._layout.evict_lock, exclusive=True, cancelled=cancelled):
-            entries = sorted(self._entries(), key=lambda entry: entry.used_at)
+            entries = list(self.entries())
             over_bytes = sum(e.size_bytes for e in entries) + needed_bytes - self._max_bytes
             lacking_bytes = needed_bytes - shutil.disk_usage(self._layout.root).free
-            excess_bytes = max(over_bytes, lacking_bytes)
-            spared = self._good.digest_names()
-            for entry in entries:
-                if excess_bytes <= 0:
-                    return
-                if entry.name not in spared and self._evict(entry):
-                    excess_bytes -= entry.size_bytes
+            self._evict_oldest(entries, max(over_bytes, lacking_bytes))
+
+    def prune(self, max_bytes: int) -> int:
+        """Evicts until no more than `max_bytes` are left, or nothing to evict; returns how many."""
+        with wait_for_lock(self._layout.evict_lock, exclusive=True, cancelled=lambda: False):
+            entries = list(self.entries())
+            return self._evict_oldest(entries, sum(e.size_bytes for e in entries) - max_bytes)
 
     def size_bytes(self) -> int:
         """Returns how many bytes lie in the cache."""
-        return sum(entry.size_bytes for entry in self._entries())
+        return sum(entry.size_bytes for entry in self.entries())
 
-    def _entries(self) -> Iterator[Entry]:
+    def _evict_oldest(self, entries: Iterable[Entry], excess_bytes: int) -> int:
+        """Evicts this much or somewhat more, if so much may go; returns how many bytes went."""
+        evicted_bytes = 0
+        spared = self._good.digest_names()
+        for entry in sorted(entries, key=lambda entry: entry.used_at):
+            if evicted_bytes >= excess_bytes:
+                break
+            if entry.name not in spared and self._evict(entry):
+                evicted_bytes += entry.size_bytes
+        return evicted_bytes
+
+    def entries(self) -> Iterator[Entry]:
+        """Yields what lies in the cache."""
         for parent in (self._layout.versions, self._layout.incoming):
             for directory in _children(parent):
                 yield Entry(

@@ -11,6 +11,7 @@ import typer
 
 from herdbook.cli import (
     aliases,
+    caches,
     changes,
     demonstration,
     doctor,
@@ -31,7 +32,18 @@ _EXAMPLES = (
     "herdbook alias set fraud/tc@champion 7",
     "herdbook pull fraud/tc@champion ./model",
 )
-_NOUNS = (transfer, models, versions, changes, aliases, fleet, demonstration, server, doctor)
+_NOUNS = (
+    transfer,
+    caches,
+    models,
+    versions,
+    changes,
+    aliases,
+    fleet,
+    demonstration,
+    server,
+    doctor,
+)
 
 
 def run() -> None:

@@ -12,6 +12,8 @@ import typer
 CONNECTION = "Connection and output"
 
 _DURATION = re.compile(r"([0-9]+(?:\.[0-9]+)?)(ms|s|m|h|d)?")
+_SIZE = re.compile(r"([0-9]+(?:\.[0-9]+)?)\s*(?:([KMGT])(iB)?|B)?", re.IGNORECASE)
+_SIZE_POWERS = "KMGT"
 _DURATION_SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86_400.0}
 
 
@@ -21,6 +23,15 @@ def parse_duration(text: str) -> float:
     if match is None:
         raise typer.BadParameter(f"{text!r} is no duration such as 30s, 5m or 24h")
     return float(match[1]) * _DURATION_SECONDS[match[2] or "s"]
+
+
+def parse_size(text: str) -> int:
+    """Reads `1000`, `512MiB`, `5G` or `1.5TiB` as bytes; a K has 1024 of them."""
+    match = _SIZE.fullmatch(text.strip())
+    if match is None:
+        raise typer.BadParameter(f"{text!r} is no size such as 512MiB or 5GiB")
+    power = _SIZE_POWERS.index(match[2].upper()) + 1 if match[2] else 0
+    return int(float(match[1]) * 1024**power)
 
 
 def parse_share(text: str) -> float:
