@@ -31,10 +31,9 @@ class LoopBridge:
         self._loop = loop
         self._lock = threading.Lock()
         self._under_way: set[Future[Any]] = set()
-        self._closed = False
 
     def adapt(self, function: Callable[..., Any]) -> Callable[..., Any]:
-        """Makes a function, async or not, one that a thread can call."""
+        """Makes a function, async or not, one that a thread other than the loop's can call."""
 
         def call(*arguments: Any) -> Any:
             outcome = function(*arguments)
@@ -49,23 +48,28 @@ class LoopBridge:
         for future in under_way:
             future.cancel()
 
-    def close(self) -> None:
-        """Cancels what runs; nothing runs from now on."""
-        with self._lock:
-            self._closed = True
-        self.cancel()
-
     def _run(self, awaitable: Awaitable[Any]) -> Any:
         with self._lock:
             future = asyncio.run_coroutine_threadsafe(_awaited(awaitable), self._loop)
             self._under_way.add(future)
-            if self._closed:
-                future.cancel()
         try:
             return future.result()
         finally:
             with self._lock:
                 self._under_way.discard(future)
+
+
+async def _done(future: Future[None]) -> None:
+    """Waits until a future is done; one who gives up leaves it to others who wait."""
+    done = asyncio.Event()
+    loop = asyncio.get_running_loop()
+
+    def tell(_: object) -> None:
+        with contextlib.suppress(RuntimeError):  # the loop is closed
+            loop.call_soon_threadsafe(done.set)
+
+    future.add_done_callback(tell)
+    await done.wait()
 
 
 async def _awaited(awaitable: Awaitable[Any]) -> Any:
@@ -103,8 +107,9 @@ class AsyncLease(Generic[ModelT]):
         return self._held.model
 
     async def __aexit__(self, *failure: object) -> None:
-        if self._held is not None:
-            self._held.give_back()
+        if self._held is not None and self._held.give_back():
+            # Closing may take long, or need this loop.
+            await asyncio.to_thread(self._held.finish)
 
     async def _wait(self) -> HeldModel[ModelT]:
         # No thread waits: many requests may wait at once, and threads are few.
@@ -174,7 +179,7 @@ class AsyncLiveModel(LiveFace[ModelT]):
         def __init__(self, reference: str, *, loader: Any, **arguments: Any) -> None: ...
 
     async def start(self) -> Self:
-        """Returns when a first model serves. Again does nothing.
+        """Returns when a first model serves. Again only waits for that.
 
         Raises:
             FieldInvalid: A function is async, and this live model is not.
@@ -183,21 +188,24 @@ class AsyncLiveModel(LiveFace[ModelT]):
             ClientClosed: It has been closed.
             ForkedProcess: The process has forked since the start.
         """
-        if self._engine is not None:
-            self._check_running(self._engine)
-            return self
-        self._bridge = LoopBridge(asyncio.get_running_loop())
-        self._engine = engine = self._make_engine(self._bridge.adapt)
+        if self._engine is None:
+            self._bridge = LoopBridge(asyncio.get_running_loop())
+        engine, begins = self._begin(self._bridge.adapt)
         timeout_seconds = self._options.timeout_seconds
         try:
-            engine.begin()
-            await asyncio.wait_for(asyncio.wrap_future(engine.first), timeout_seconds)
+            if begins:
+                engine.begin()
+            async with asyncio.timeout(timeout_seconds):
+                await _done(engine.first)
+            engine.first.result()
         except TimeoutError:
             failure = engine.first_failure(timeout_seconds)
-            await self._end(limit_seconds=0.0)
+            if begins:
+                await self._end(limit_seconds=0.0)
             raise failure from failure.__cause__
         except BaseException:
-            await self._end(limit_seconds=0.0)
+            if begins:
+                await self._end(limit_seconds=0.0)
             raise
         return self
 
@@ -227,10 +235,11 @@ class AsyncLiveModel(LiveFace[ModelT]):
     async def _end(self, *, limit_seconds: float) -> None:
         engine = self._engine
         if engine is not None and engine.slot.begin_closing():
-            # A loader is given up; what the engine closes after that may need the loop.
+            # A loader is given up; what is closed after that may need the loop, as may be what the
+            # last lease closes even later.
             self._bridge.cancel()
             await asyncio.to_thread(engine.finish, limit_seconds=limit_seconds)
-            self._bridge.close()
+            self._bridge.cancel()
 
     async def __aenter__(self) -> Self:
         return await self.start()

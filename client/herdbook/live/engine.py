@@ -18,6 +18,7 @@ from herdbook.core.values import ReplicaReport, Resolution
 from herdbook.errors import (
     BY_REASON,
     Cancelled,
+    ClientClosed,
     DeadlineExceeded,
     HerdbookError,
     NoManifest,
@@ -80,6 +81,7 @@ class LiveEngine(Generic[ModelT]):
         self._follower = Follower(settings, registry, feed=self._feed, reporter=self._reporter)
         self._machine = LiveMachine(settings.policy, now=time.monotonic())
         self._told: object = None
+        self._untold: LiveStatus | None = None
 
     def begin(self) -> None:
         """Starts the threads; `first` is done when a first model serves, or fails."""
@@ -123,6 +125,9 @@ class LiveEngine(Generic[ModelT]):
         give_up_at = time.monotonic() + limit_seconds
         self._feed(messages.Close())
         self._jobs.put(None)
+        closed = f"The live model of {self._settings.reference} was closed while it started."
+        with contextlib.suppress(InvalidStateError):
+            self.first.set_exception(ClientClosed(closed))
         self._reporter.close(flush_seconds=_FLUSH_SECONDS)
         self._follower.stop()
         self._registry.close()
@@ -152,9 +157,13 @@ class LiveEngine(Generic[ModelT]):
     def _tell_news(self) -> None:
         status = self._status()
         news = _news(status)
-        if news != self._told:
-            self._told = news
-            self._jobs.put(lambda: self._announce(status))
+        if self._plan.on_change is None or news == self._told:
+            return
+        self._told = news
+        # Only the latest is told, however long the one before takes.
+        waiting, self._untold = self._untold, status
+        if waiting is None:
+            self._jobs.put(self._aside(self._announce))
 
     def _obey(self, command: messages.Command) -> None:
         match command:
@@ -169,11 +178,11 @@ class LiveEngine(Generic[ModelT]):
                 self._jobs.put(self._unload)
             case messages.Swap(resolution):
                 self._swap()
-                self._jobs.put(lambda: self._remember(resolution))
+                self._jobs.put(self._aside(lambda: self._remember(resolution)))
             case messages.Retire():
                 self._jobs.put(self._retire)
             case messages.Discard():
-                self._jobs.put(self._discard)
+                self._jobs.put(self._aside(self._discard))
             case messages.Report():
                 self._reporter.say(self._report(command))
             case messages.GiveUp(error):
@@ -220,6 +229,17 @@ class LiveEngine(Generic[ModelT]):
             return self._failed(failure.error, failure.activity)
         except BaseException as error:  # noqa: BLE001 - whatever it is, serving goes on
             return self._failed(error, "")
+
+    def _aside(self, work: Callable[[], object]) -> Callable[[], None]:
+        """Makes a job that is no step of the machine's: how it ends changes nothing."""
+
+        def job() -> None:
+            try:
+                work()
+            except BaseException:  # noqa: BLE001 - serving and following go on
+                _log.exception("The live model of %s goes on", self._settings.reference)
+
+        return job
 
     def _failed(self, error: BaseException, activity: str) -> messages.Failed:
         if not isinstance(error, Cancelled):
@@ -281,13 +301,11 @@ class LiveEngine(Generic[ModelT]):
                 "What serves could not be recorded for a start without registry: %s", error
             )
 
-    def _announce(self, status: LiveStatus) -> None:
-        if self._plan.on_change is None:
-            return
-        try:
+    def _announce(self) -> None:
+        with self._lock:
+            status, self._untold = self._untold, None
+        if self._plan.on_change is not None and status is not None:
             self._plan.on_change(status)
-        except BaseException:  # noqa: BLE001 - it is the user's code
-            _log.exception("on_change of the live model of %s failed", status.reference)
 
     def _give_up(self, error: BaseException | None) -> None:
         reference = self._settings.reference

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Generic, Literal, NoReturn, TypeVar
@@ -24,7 +25,7 @@ ModelT = TypeVar("ModelT")
 class LiveFace(Generic[ModelT]):
     """A live model, however it is started."""
 
-    __slots__ = ("__weakref__", "_engine", "_options", "current")
+    __slots__ = ("__weakref__", "_beginning", "_engine", "_options", "current")
 
     current: ModelT
     """The model that serves, by a plain attribute read: no lock, no I/O.
@@ -88,6 +89,7 @@ class LiveFace(Generic[ModelT]):
             FieldInvalid: Some other argument makes no sense.
         """
         self._engine: LiveEngine[ModelT] | None = None
+        self._beginning = threading.Lock()
         self._options = LiveOptions(
             reference=reference,
             loader=loader,
@@ -153,6 +155,18 @@ class LiveFace(Generic[ModelT]):
         if self._engine is None:
             raise NotServing(f"The live model of {self.reference} has not been started.")
         return self._engine
+
+    def _begin(
+        self, adapt: Callable[[Callable[..., Any]], Callable[..., Any]]
+    ) -> tuple[LiveEngine[ModelT], bool]:
+        """Returns the engine, and whether it was made just now and is the caller's to start."""
+        with self._beginning:
+            engine = self._engine
+            if engine is None:
+                self._engine = made = self._make_engine(adapt)
+                return made, True
+        self._check_running(engine)
+        return engine, False
 
     def _make_engine(
         self, adapt: Callable[[Callable[..., Any]], Callable[..., Any]]

@@ -71,14 +71,13 @@ class HeldModel(Generic[ModelT]):
             self._leases += 1
             return True
 
-    def give_back(self) -> None:
-        """Gives a lease back; the last one closes a model that waits for it."""
+    def give_back(self) -> bool:
+        """Gives a lease back; returns whether the model waits for `finish`, being the caller's."""
         with self._lock:
             self._leases -= 1
             last = self._close_when_free and self._leases == 0 and not self._closed
             self._closed = self._closed or last
-        if last:
-            self._finish()
+        return last
 
     @property
     def read(self) -> bool:
@@ -117,16 +116,17 @@ class HeldModel(Generic[ModelT]):
             now = self._leases == 0 and not self._closed
             self._closed = self._closed or now
         if now:
-            self._finish()
+            self.finish()
 
-    def _finish(self) -> None:
+    def finish(self) -> None:
+        """Closes the model, as `close` and the last lease do; whatever the user's code raises."""
         close, model = self._close, self.model
         # Nothing here keeps the model in memory from now on.
         self.model = cast("ModelT", None)
         try:
             if close is not None:
                 close(model)
-        except Exception:  # noqa: BLE001 - it is the user's code
+        except BaseException:  # noqa: BLE001 - it is the user's code
             _log.exception("%s was not closed well", self.resolution.reference)
         finally:
             self._files.release()
@@ -163,5 +163,5 @@ class Lease(Generic[ModelT]):
         return self._held.model
 
     def __exit__(self, *failure: object) -> None:
-        if self._held is not None:
-            self._held.give_back()
+        if self._held is not None and self._held.give_back():
+            self._held.finish()

@@ -43,7 +43,7 @@ class LiveModel(LiveFace[ModelT]):
     __slots__ = ()
 
     def start(self) -> Self:
-        """Returns when a first model serves. Again does nothing.
+        """Returns when a first model serves. Again only waits for that.
 
         Raises:
             FieldInvalid: A function is async, and this live model is not.
@@ -52,20 +52,20 @@ class LiveModel(LiveFace[ModelT]):
             ClientClosed: It has been closed.
             ForkedProcess: The process has forked since the start.
         """
-        if self._engine is not None:
-            self._check_running(self._engine)
-            return self
-        self._engine = engine = self._make_engine(_plain)
+        engine, begins = self._begin(_plain)
         timeout_seconds = self._options.timeout_seconds
         try:
-            engine.begin()
+            if begins:
+                engine.begin()
             engine.first.result(timeout_seconds)
         except FutureTimeoutError:
             failure = engine.first_failure(timeout_seconds)
-            engine.close(limit_seconds=0.0)
+            if begins:
+                engine.close(limit_seconds=0.0)
             raise failure from failure.__cause__
         except BaseException:
-            engine.close(limit_seconds=0.0)
+            if begins:
+                engine.close(limit_seconds=0.0)
             raise
         return self
 

@@ -82,7 +82,7 @@ class LivePlan(Generic[ModelT]):
         try:
             if close is not None:
                 close(model)
-        except Exception:  # noqa: BLE001 - it is the user's code
+        except BaseException:  # noqa: BLE001 - it is the user's code
             _log.exception("A candidate that was turned down was not closed well")
 
 

@@ -278,3 +278,53 @@ async def test_no_prediction_fails_while_the_alias_moves(registry: MemoryRegistr
         del tasks
     assert answers <= {"one", *(f"text {number}" for number in numbers)}
     assert all(model.close_count == 1 for model in Model.made)
+
+
+@pytest.mark.parametrize("how", ["async", "plain"])
+async def test_a_lease_that_outlives_the_wait_closes_its_model_beside_the_loop(
+    registry: MemoryRegistry, how: str
+) -> None:
+    threads: list[threading.Thread] = []
+
+    async def close_async(model: Model) -> None:
+        await asyncio.sleep(0.01)
+        model.close()
+
+    def close_plain(model: Model) -> None:
+        threads.append(threading.current_thread())
+        model.close()
+
+    live = AsyncLiveModel(
+        REFERENCE,
+        loader=load,
+        close=close_async if how == "async" else close_plain,
+        drain_timeout_seconds=0.05,
+    )
+    async with live, live.lease() as first:
+        registry.move(registry.add("two"))
+        await eventually(lambda: live.version == 2, "version 2 serves")
+        await eventually(lambda: live.status().state is LiveState.SERVING, "it has been waited for")
+        assert first.close_count == 0
+    await eventually(lambda: [model.close_count for model in Model.made] == [1, 1], "all closed")
+    assert threading.main_thread() not in threads
+
+
+async def test_a_second_start_waits_for_the_first_model_too(registry: MemoryRegistry) -> None:
+    go_on = asyncio.Event()
+
+    async def loader(path: Path) -> Model:
+        await go_on.wait()
+        return await load(path)
+
+    live = AsyncLiveModel(REFERENCE, loader=loader)
+    starts = [asyncio.create_task(live.start()) for _ in range(3)]
+    await asyncio.sleep(0.05)
+    assert not any(start.done() for start in starts)
+    starts[2].cancel()
+    await asyncio.sleep(0)
+    go_on.set()
+    assert await asyncio.gather(*starts[:2]) == [live, live]
+    assert live.current.predict() == "one"
+    assert registry.downloading.is_set()
+    await live.close()
+    assert [model.close_count for model in Model.made] == [1]

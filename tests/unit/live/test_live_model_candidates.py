@@ -233,3 +233,61 @@ def test_a_listener_that_ends_its_thread_does_not_end_the_watch(registry: Memory
     with LiveModel(REFERENCE, loader=Model, on_change=listen) as live:
         registry.move(registry.add("two"))
         wait_for_text(live, "two")
+
+
+def test_whatever_closing_a_discarded_candidate_raises_the_next_move_is_followed(
+    registry: MemoryRegistry,
+) -> None:
+    loading, go_on = threading.Event(), threading.Event()
+
+    def loader(path: Path) -> Model:
+        model = Model(path)
+        if model.text == "two":
+            loading.set()
+            assert go_on.wait(30)
+        return model
+
+    def close(model: Model) -> None:
+        model.close()
+        if model.text == "two":
+            raise SystemExit("closing exits")
+
+    numbers = [registry.add(text) for text in ("two", "three", "four")]
+    with LiveModel(REFERENCE, loader=loader, close=close) as live:
+        registry.move(numbers[0])
+        assert loading.wait(30)
+        registry.move(numbers[1])
+        go_on.set()
+        wait_for_text(live, "three")
+        registry.move(numbers[2])
+        wait_for_text(live, "four")
+    assert [model.close_count for model in Model.made] == [1, 1, 1, 1]
+
+
+def test_changes_that_nobody_takes_are_not_kept_up(registry: MemoryRegistry) -> None:
+    registry.add("two")
+    told: list[LiveStatus] = []
+    hanging, go_on = threading.Event(), threading.Event()
+
+    def on_change(status: LiveStatus) -> None:
+        told.append(status)
+        if status.serving and status.serving.version == 1:
+            hanging.set()
+            assert go_on.wait(30)
+
+    with LiveModel(REFERENCE, loader=Model, on_change=on_change) as live:
+        assert hanging.wait(30)
+        for number in range(200):
+            registry.move(1 + number % 2)
+        registry.move(2)
+        target = lambda: live.status().target  # noqa: E731
+        wait_until(lambda: target() and target().version == 2, "the last move is known")
+        assert live._engine is not None
+        assert live._engine._jobs.qsize() < 10
+        before = len(told)
+        go_on.set()
+        wait_for_text(live, "two")
+        wait_until(
+            lambda: told[-1].serving and told[-1].state is LiveState.SERVING, "the end is told"
+        )
+        assert len(told) - before < 20

@@ -8,6 +8,7 @@ import pytest
 from herdbook.core.values import ReplicaState
 from herdbook.errors import (
     AliasNotFound,
+    ClientClosed,
     Unauthenticated,
     Unavailable,
 )
@@ -131,3 +132,52 @@ def test_a_first_error_that_cannot_be_written_ends_the_start(registry: MemoryReg
 
     with pytest.raises(FirstLoadFailed, match="its message raised RuntimeError"):
         LiveModel(REFERENCE, loader=load).start()
+
+
+def test_starts_at_once_make_one_live_model_and_all_wait_for_it(registry: MemoryRegistry) -> None:
+    go_on = threading.Event()
+
+    def loader(path: Path) -> Model:
+        assert go_on.wait(30)
+        return Model(path)
+
+    live = LiveModel(REFERENCE, loader=loader)
+    started: list[str] = []
+
+    def start() -> None:
+        live.start()
+        started.append(live.current.predict())
+
+    threads = [threading.Thread(target=start) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    assert registry.downloading.wait(30)
+    assert not started
+    go_on.set()
+    for thread in threads:
+        thread.join(30)
+    assert started == ["one"] * 8
+    live.close()
+    assert [model.close_count for model in Model.made] == [1]
+    assert len(registry.replicas) == 1
+
+
+def test_a_start_ends_when_the_live_model_is_closed(registry: MemoryRegistry) -> None:
+    registry.move(None)
+    registry.break_down()
+    live = LiveModel(REFERENCE, loader=Model)
+    failures: list[BaseException] = []
+
+    def start() -> None:
+        try:
+            live.start()
+        except ClientClosed as failure:
+            failures.append(failure)
+
+    thread = threading.Thread(target=start)
+    thread.start()
+    wait_until(lambda: registry.replicas, "it watches")
+    live.close()
+    thread.join(30)
+    assert not thread.is_alive()
+    assert len(failures) == 1

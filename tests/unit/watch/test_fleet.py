@@ -143,7 +143,7 @@ async def test_a_replica_watches_while_the_database_takes_no_writes_and_is_live_
         await asyncio.wait({renewing})
 
 
-def refuse() -> NoReturn:
+def refuse(*, durable: bool) -> NoReturn:
     raise DatabaseUnavailable("The database's disk is full.")
 
 
