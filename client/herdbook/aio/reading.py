@@ -54,8 +54,9 @@ class AsyncRemoteFile:
         return self._file.tell()
 
     async def close(self) -> None:
-        """Lets go of what is held; may be called again."""
-        self._file.close()
+        """Lets go of what is held, and ends a read under way; may be called again."""
+        self._cancel.cancel()
+        await in_thread(lambda _: self._file.close())
 
     async def __aenter__(self) -> Self:
         return self

@@ -13,6 +13,7 @@ from pathlib import Path
 from herdbook.cache.good import GoodRecords
 from herdbook.cache.layout import Layout, remove_whatever
 from herdbook.cache.locks import try_lock, wait_for_lock
+from herdbook.errors import LocalDiskFull
 
 ABANDONED_SECONDS = 3600.0
 """Temporary files that are older belong to nobody."""
@@ -53,6 +54,19 @@ class Evictor:
             lacking_bytes = needed_bytes - shutil.disk_usage(self._layout.root).free
             self._evict_oldest(entries, max(over_bytes, lacking_bytes))
 
+    def require_room(self, needed_bytes: int) -> None:
+        """Checks that the disk has so much left.
+
+        Raises:
+            LocalDiskFull: It has not; nothing was written.
+        """
+        free_bytes = shutil.disk_usage(self._layout.root).free
+        if needed_bytes > free_bytes:
+            raise LocalDiskFull(
+                f"{self._layout.root} has {free_bytes:,} bytes left, and {needed_bytes:,} are to "
+                "be written."
+            )
+
     def prune(self, max_bytes: int) -> int:
         """Evicts until no more than `max_bytes` are left, or nothing to evict; returns how many."""
         with wait_for_lock(self._layout.evict_lock, exclusive=True, cancelled=lambda: False):
@@ -79,7 +93,7 @@ class Evictor:
         for parent in (self._layout.versions, self._layout.incoming):
             for directory in _children(parent):
                 yield Entry(
-                    self._used_at(directory), _tree_bytes(directory), directory.name, directory
+                    self._used_at(directory), tree_bytes(directory), directory.name, directory
                 )
         for shelf in _children(self._layout.chunks):
             for path in _children(shelf):
@@ -130,7 +144,8 @@ def _children(directory: Path) -> list[Path]:
         return []
 
 
-def _tree_bytes(directory: Path) -> int:
+def tree_bytes(directory: Path) -> int:
+    """Returns how much the files below a directory take up on the disk."""
     total_bytes = 0
     for parent, _, names in os.walk(directory):
         for name in names:

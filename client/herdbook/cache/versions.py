@@ -12,7 +12,7 @@ from typing import Protocol, Self, TypeAlias
 
 from herdbook.cache.contents import Place, copy_chunks, damaged_files, is_well_formed, places
 from herdbook.cache.errors import explained
-from herdbook.cache.eviction import Evictor
+from herdbook.cache.eviction import Evictor, tree_bytes
 from herdbook.cache.index import find_chunks
 from herdbook.cache.layout import (
     Layout,
@@ -171,9 +171,11 @@ class _Fetch:
     def _fetch(
         self, manifest: Manifest, files: list[File], source: VersionSource, *, repairable: bool
     ) -> int:
-        self._evictor.make_room(sum(file.size_bytes for file in files), cancelled=self._cancelled)
         if not is_well_formed(self._incoming, manifest.files):
             remove_whatever(self._incoming)
+        needed_bytes = sum(file.size_bytes for file in files) - tree_bytes(self._incoming)
+        self._evictor.make_room(max(0, needed_bytes), cancelled=self._cancelled)
+        self._evictor.require_room(needed_bytes)
         resumed = self._incoming.exists()
         root = self._incoming / "files"
         _lay_out(files, root)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import os
 import sys
 
 _NEEDED = ("rich", "typer")
@@ -17,6 +18,8 @@ def main() -> None:
             file=sys.stderr,
         )
         sys.exit(1)
+    # What gRPC's core writes to stderr by itself helps nobody, and breaks a log in JSON.
+    os.environ.setdefault("GRPC_VERBOSITY", "NONE")
     from herdbook.cli.app import run
 
     run()

@@ -178,5 +178,7 @@ def _tell(session: Session, moved: Alias) -> None:
     if moved.previous_version == moved.version:
         session.output.say(f"{name} points at version {moved.version} already.")
         return
-    before = f"; before: {moved.previous_version}" if moved.previous_version else ""
+    before = (
+        f"; before: {moved.previous_version}" if moved.previous_version else "; it is a new alias"
+    )
     session.output.say(f"{name} points at version {moved.version} now{before}.")

@@ -29,7 +29,6 @@ _CALLS = 5
 _SKEW_WARNING_SECONDS = 2.0
 _SKEW_FAILURE_SECONDS = 60.0
 _LEAST_FREE_BYTES = 1024**3
-_LOOPBACK = ("localhost", "127.", "[::1]", "ipv4:127.", "ipv6:[::1]", "unix:")
 
 
 class Finding(StrEnum):
@@ -161,9 +160,11 @@ def check_latency(server: str, contact: Contact) -> Check:
 
 def check_encryption(server: str, *, encrypted: bool) -> Check:
     """Warns of a connection in the clear that leaves this machine."""
+    from herdbook.transport.connection import is_loopback
+
     if encrypted:
         return Check("encryption", Finding.OK, "TLS")
-    if server.startswith(_LOOPBACK):
+    if is_loopback(server):
         return Check("encryption", Finding.OK, "none, on this machine only")
     hint = "--tls or HERDBOOK_TLS=1 encrypts"
     return Check("encryption", Finding.WARNING, "none: others can read along", hint)

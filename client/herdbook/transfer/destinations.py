@@ -84,7 +84,7 @@ class StagedDirectory:
         sync(self._destination.parent)
 
     def _move(self, *, overwrite: bool) -> None:
-        old = self._directory.with_suffix(".old")
+        old = self._claim.replaced
         if overwrite and self._destination.exists():
             self._destination.rename(old)
         try:

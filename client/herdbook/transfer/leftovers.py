@@ -14,7 +14,9 @@ try:
 except ImportError:  # Windows
     fcntl = None  # type: ignore[assignment]
 
+_NAME_LENGTH = 200
 _STAGED = re.compile(r"\..*\.[0-9a-f]{16}\.partial", re.DOTALL)
+_REPLACED = re.compile(r"\.(.*)\.[0-9a-f]{16}\.old", re.DOTALL)
 
 
 class Claim:
@@ -23,7 +25,7 @@ class Claim:
     def __init__(self, destination: Path) -> None:
         """Makes the directory beside its destination."""
         while True:
-            name = f".{destination.name[:200]}.{secrets.token_hex(8)}.partial"
+            name = f".{destination.name[:_NAME_LENGTH]}.{secrets.token_hex(8)}.partial"
             self.directory = destination.parent / name
             self.directory.mkdir()
             try:
@@ -37,6 +39,11 @@ class Claim:
             # Another pull took it for a leftover before it was locked.
             self.release()
 
+    @property
+    def replaced(self) -> Path:
+        """Where what this replaces lies, until it is removed."""
+        return self.directory.with_suffix(".old")
+
     def release(self) -> None:
         """Lets go of the directory, wherever it is now; again does nothing."""
         descriptor, self._descriptor = self._descriptor, -1
@@ -45,11 +52,42 @@ class Claim:
 
 
 def sweep(parent: Path) -> None:
-    """Removes what killed pulls have left in a directory, as far as that can be told and done."""
+    """Removes what killed pulls have left in a directory, as far as that can be told and done.
+
+    What one had moved aside, and had not replaced yet, goes back to where it was.
+    """
     with contextlib.suppress(OSError):
-        for path in parent.iterdir():
+        paths = list(parent.iterdir())
+        for path in paths:
+            if replaced := _REPLACED.fullmatch(path.name):
+                _put_back_or_remove(path, replaced[1])
+        for path in paths:
             if _STAGED.fullmatch(path.name):
                 _remove_unclaimed(path)
+
+
+def _put_back_or_remove(path: Path, name: str) -> None:
+    destination, staged = path.with_name(name), path.with_suffix(".partial")
+    with contextlib.suppress(OSError):
+        if not staged.exists():
+            # It has been replaced; whoever did so was removing it.
+            shutil.rmtree(path, ignore_errors=True)
+        elif not _is_claimed(staged) and len(name) < _NAME_LENGTH and not destination.exists():
+            path.rename(destination)
+
+
+def _is_claimed(path: Path) -> bool:
+    try:
+        descriptor = _open(path)
+    except FileNotFoundError:
+        return False
+    try:
+        _lock(descriptor)
+    except OSError:
+        return True
+    finally:
+        os.close(descriptor)
+    return False
 
 
 def _remove_unclaimed(path: Path) -> None:

@@ -14,7 +14,7 @@ from herdbook.core import planning
 from herdbook.core.chunk_messages import encode_upload
 from herdbook.core.manifests import manifest_of
 from herdbook.core.operations import artifacts, versions
-from herdbook.core.operations.operation import Operation
+from herdbook.core.operations.operation import Operation, checked
 from herdbook.core.references import check_alias, check_label, check_name
 from herdbook.core.values import ChunkRef, File, Manifest, TransferProgress, Version
 from herdbook.core.wire import version_to_wire
@@ -47,7 +47,7 @@ class Registration:
 
     def check(self) -> None:
         """Raises what is wrong with the description, before any file is read."""
-        version_to_wire(self.version)
+        checked(version_to_wire)(self.version)
         check_name(self.version.model)
         if self.version.label is not None:
             check_label(self.version.label)

@@ -92,7 +92,7 @@ class Connection:
         token = os.environ.get("HERDBOOK_TOKEN") if token is None else token
         chosen = _chosen_tls(os.environ, tls=tls)
         unasked = chosen is None and tls is None and "HERDBOOK_TLS" not in os.environ
-        if token and unasked and not _is_loopback(target):
+        if token and unasked and not is_loopback(target):
             raise FieldInvalid(
                 f"The token would go to {target} in the clear: tls=True or HERDBOOK_TLS=1 "
                 "encrypts, tls=False or HERDBOOK_TLS=0 says that it may."
@@ -144,7 +144,8 @@ def _target(server: str) -> str:
     return server
 
 
-def _is_loopback(target: str) -> bool:
+def is_loopback(target: str) -> bool:
+    """Whether what is sent to a target stays on this machine."""
     host = target.rpartition(":")[0].strip("[]")
     if target.startswith("unix:") or host == "localhost":
         return True

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import pwd
 import random
+import shutil
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -16,6 +17,7 @@ from herdbook.errors import (
     ChecksumMismatch,
     FieldInvalid,
     HerdbookError,
+    LocalDiskFull,
     PathInvalid,
     Unavailable,
 )
@@ -402,3 +404,20 @@ def test_a_user_without_home_is_asked_for_a_directory(monkeypatch: pytest.Monkey
     monkeypatch.setattr(pwd, "getpwuid", {}.__getitem__)
     with pytest.raises(FieldInvalid, match="HERDBOOK_CACHE_DIR"):
         Cache()
+
+
+def test_a_version_that_the_disk_has_no_room_for_is_not_begun(
+    cache: Cache, source: MemorySource, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    genuine = shutil.disk_usage
+
+    def nearly_full(path: Path) -> object:
+        return genuine(path)._replace(free=6000)
+
+    monkeypatch.setattr(shutil, "disk_usage", nearly_full)
+    with pytest.raises(LocalDiskFull, match="6,000 bytes left"):
+        cache.acquire(source.digest, source)
+    assert not source.downloaded
+    assert not list((cache.directory / "incoming").iterdir())
+    monkeypatch.undo()
+    cache.acquire(source.digest, source).release()

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from herdbook.core.cutting import cut_file
 from herdbook.core.cutting.parts import MAX_HEADER_BYTES, cut_fixed
-from herdbook.core.manifests import MAX_CHUNK_BYTES
+from herdbook.core.manifests import MAX_CHUNK_BYTES, MAX_FILE_CHUNKS
 
 MIB = 1024 * 1024
 LARGE = 3 * MIB + 100
@@ -194,6 +194,20 @@ def test_a_directory_that_is_too_long_is_not_read() -> None:
     made = made[:-10] + far + made[-6:]
     made = made[:4] + bytes(MAX_HEADER_BYTES) + made[4:]
     assert cut("m.pt", made) == list(cut_fixed(len(made)))
+
+
+def test_a_file_of_too_many_parts_is_cut_at_fixed_sizes() -> None:
+    size = 260 * 1024
+    parts_count = MAX_FILE_CHUNKS + 1
+    entries = {
+        str(number): {"data_offsets": [number * size, (number + 1) * size]}
+        for number in range(parts_count)
+    }
+    header = json.dumps(entries).encode()
+    head = len(header).to_bytes(8, "little") + header
+    total = len(head) + parts_count * size
+    cuts = cut_file("m.safetensors", total, lambda offset, size: head[offset : offset + size])
+    assert cuts == list(cut_fixed(total))
 
 
 def test_a_file_too_small_to_profit_is_not_read() -> None:

@@ -4,9 +4,12 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from herdbook.core.planning import Place
 from herdbook.core.values import ChunkRef, File, Manifest
 from herdbook.transfer.destinations import StagedDirectory
+from herdbook.transfer.leftovers import sweep
 
 MANIFEST = Manifest((File("a/b", (ChunkRef(bytes(32), 4),)),))
 
@@ -54,3 +57,51 @@ def test_what_no_pull_has_left_is_left_alone(tmp_path: Path) -> None:
     (tmp_path / link).symlink_to(outside)
     StagedDirectory(tmp_path / "out", MANIFEST).discard()
     assert names(tmp_path) == sorted([".mine.partial", link, "outside"])
+
+
+KILLED_WHILE_REPLACING = """
+import os, shutil, signal, sys
+from pathlib import Path
+from herdbook.core.values import Manifest
+from herdbook.transfer.destinations import StagedDirectory
+
+destination, moment = Path(sys.argv[1]), sys.argv[2]
+staged = StagedDirectory(destination, Manifest(()))
+die = lambda *_, **__: os.kill(os.getpid(), signal.SIGKILL)
+if moment == "removing":
+    shutil.rmtree = die
+genuine = Path.rename
+Path.rename = lambda path, to: die() if moment == "renaming" and to == destination else genuine(
+    path, to
+)
+staged.publish(overwrite=True)
+"""
+
+
+@pytest.mark.parametrize(("moment", "stays"), [("renaming", "old"), ("removing", None)])
+def test_a_pull_killed_while_it_replaces_leaves_the_old_or_the_new(
+    tmp_path: Path, moment: str, stays: str | None
+) -> None:
+    destination = tmp_path / "model"
+    destination.mkdir()
+    (destination / "old").write_text("old")
+    subprocess.run(
+        [sys.executable, "-c", KILLED_WHILE_REPLACING, str(destination), moment],
+        check=False,
+        timeout=60,
+    )
+    assert len(names(tmp_path)) == 2
+    sweep(tmp_path)
+    assert names(tmp_path) == ["model"]
+    assert names(destination) == ([stays] if stays else [])
+
+
+def test_what_a_pull_under_way_has_moved_aside_is_left_alone(tmp_path: Path) -> None:
+    staged = StagedDirectory(tmp_path / "model", MANIFEST)
+    aside = staged._claim.replaced
+    aside.mkdir()
+    sweep(tmp_path)
+    assert aside.exists()
+    staged.discard()
+    sweep(tmp_path)
+    assert names(tmp_path) == []

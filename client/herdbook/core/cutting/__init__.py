@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from herdbook.core.cutting import gguf, safetensors, zips
 from herdbook.core.cutting.parts import OWN_CHUNK_BYTES, Read, cut_fixed
+from herdbook.core.manifests import MAX_FILE_CHUNKS
 
 _MAGIC_BYTES = 4
 
@@ -30,4 +31,5 @@ def cut_file(path: str, size_bytes: int, read: Read) -> list[int]:
         cuts = zips.cut(read, size_bytes)
     elif magic == gguf.MAGIC:
         cuts = gguf.cut(read, size_bytes)
-    return list(cut_fixed(size_bytes)) if cuts is None else cuts
+    fits = cuts is not None and len(cuts) <= MAX_FILE_CHUNKS
+    return cuts if cuts is not None and fits else list(cut_fixed(size_bytes))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from herdbook.core import wire
-from herdbook.core.operations.operation import Listing, Operation, Page, unary
+from herdbook.core.operations.operation import Listing, Operation, Page, checked, unary
 from herdbook.core.references import check_alias, check_name
 from herdbook.core.values import Alias, AliasMove
 from herdbook.v1 import alias_pb2 as pb
@@ -11,6 +11,7 @@ from herdbook.v1 import alias_pb2 as pb
 _SERVICE = "/herdbook.v1.AliasService"
 
 
+@checked
 def set_alias(
     model: str,
     alias: str,
@@ -36,6 +37,7 @@ def set_alias(
     )
 
 
+@checked
 def rollback_alias(
     model: str, alias: str, *, expect: int | None, reason: str | None, request_id: str
 ) -> Operation[Alias]:
@@ -54,6 +56,7 @@ def rollback_alias(
     )
 
 
+@checked
 def delete_alias(
     model: str, alias: str, *, expect: int | None, reason: str | None, request_id: str
 ) -> Operation[int]:
@@ -72,6 +75,7 @@ def delete_alias(
     )
 
 
+@checked
 def list_aliases(model: str, *, page_size: int) -> Listing[Alias]:
     """Describes the calls that list the aliases of a model."""
     check_name(model)
@@ -89,6 +93,7 @@ def list_aliases(model: str, *, page_size: int) -> Listing[Alias]:
     return Listing(page)
 
 
+@checked
 def alias_history(model: str, alias: str | None, *, page_size: int) -> Listing[AliasMove]:
     """Describes the calls that list the moves of an alias."""
     check_name(model)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from herdbook.core import wire
-from herdbook.core.operations.operation import Operation, unary
+from herdbook.core.operations.operation import Operation, checked, unary
 from herdbook.core.references import check_name
 from herdbook.core.values import GarbageReport
 from herdbook.v1 import artifact_pb2 as pb
@@ -17,6 +17,7 @@ DOWNLOAD_CHUNKS = f"{_SERVICE}/DownloadChunks"
 GET_MANIFEST = f"{_SERVICE}/GetManifest"
 
 
+@checked
 def find_missing_chunks(model: str, digests: Iterable[bytes]) -> Operation[frozenset[bytes]]:
     """Describes the call that tells which chunks a model does not have yet."""
     return unary(
@@ -27,6 +28,7 @@ def find_missing_chunks(model: str, digests: Iterable[bytes]) -> Operation[froze
     )
 
 
+@checked
 def collect_garbage(*, apply: bool, grace_seconds: float | None) -> Operation[GarbageReport]:
     """Describes the call that deletes chunks that no version lists."""
     request = pb.CollectGarbageRequest(apply=apply)

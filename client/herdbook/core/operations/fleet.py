@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from herdbook.core import wire
-from herdbook.core.operations.operation import Listing, Operation, Page, unary
+from herdbook.core.operations.operation import Listing, Operation, Page, checked, unary
 from herdbook.core.references import check_name, parse_reference
 from herdbook.core.values import Convergence, Event, ReplicaReport, ServerInfo
 from herdbook.v1 import event_pb2, server_pb2
@@ -12,6 +12,7 @@ from herdbook.v1 import fleet_pb2 as pb
 _SERVICE = "/herdbook.v1.FleetService"
 
 
+@checked
 def report_replica(report: ReplicaReport) -> Operation[None]:
     """Describes the call that says what a replica does."""
     return unary(
@@ -22,6 +23,7 @@ def report_replica(report: ReplicaReport) -> Operation[None]:
     )
 
 
+@checked
 def get_convergence(reference: str) -> Operation[Convergence]:
     """Describes the call that tells how far a reference has reached the fleet."""
     parse_reference(reference)
@@ -33,6 +35,7 @@ def get_convergence(reference: str) -> Operation[Convergence]:
     )
 
 
+@checked
 def list_replicas(reference: str | None, *, page_size: int) -> Listing[ReplicaReport]:
     """Describes the calls that list live replicas."""
     if reference is not None:
@@ -53,6 +56,7 @@ def list_replicas(reference: str | None, *, page_size: int) -> Listing[ReplicaRe
     return Listing(page)
 
 
+@checked
 def list_events(
     model: str | None,
     *,
@@ -85,6 +89,7 @@ def list_events(
     return Listing(page)
 
 
+@checked
 def get_server_info() -> Operation[ServerInfo]:
     """Describes the call that asks what server answers."""
     return unary(

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from google.protobuf.field_mask_pb2 import FieldMask
 
 from herdbook.core import wire
-from herdbook.core.operations.operation import Listing, Operation, Page, unary
+from herdbook.core.operations.operation import Listing, Operation, Page, checked, unary
 from herdbook.core.references import check_name
 from herdbook.core.values import Model
 from herdbook.v1 import model_pb2 as pb
@@ -15,6 +15,7 @@ from herdbook.v1 import model_pb2 as pb
 _SERVICE = "/herdbook.v1.ModelService"
 
 
+@checked
 def create_model(
     name: str,
     *,
@@ -33,6 +34,7 @@ def create_model(
     )
 
 
+@checked
 def get_model(name: str, *, show_deleted: bool) -> Operation[Model]:
     """Describes the call that reads one model."""
     return unary(
@@ -43,6 +45,7 @@ def get_model(name: str, *, show_deleted: bool) -> Operation[Model]:
     )
 
 
+@checked
 def list_models(
     *, filter: str | None, order_by: str | None, show_deleted: bool, page_size: int
 ) -> Listing[Model]:
@@ -67,6 +70,7 @@ def list_models(
     return Listing(page)
 
 
+@checked
 def update_model(
     name: str, *, description: str | None, expect_revision: int | None, reason: str | None
 ) -> Operation[Model]:
@@ -85,6 +89,7 @@ def update_model(
     )
 
 
+@checked
 def update_model_tags(
     name: str, *, set_tags: Mapping[str, str], delete_tags: Iterable[str], reason: str | None
 ) -> Operation[Model]:
@@ -102,6 +107,7 @@ def update_model_tags(
     )
 
 
+@checked
 def delete_model(name: str, *, force: bool, reason: str | None) -> Operation[Model]:
     """Describes the call that marks a model deleted."""
     return unary(
@@ -112,6 +118,7 @@ def delete_model(name: str, *, force: bool, reason: str | None) -> Operation[Mod
     )
 
 
+@checked
 def restore_model(name: str, *, reason: str | None) -> Operation[Model]:
     """Describes the call that undoes a deletion."""
     return unary(

@@ -4,15 +4,34 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Generic, TypeVar
+from functools import wraps
+from typing import Generic, ParamSpec, TypeVar
 
 from google.protobuf.message import DecodeError, Message
 
-from herdbook.errors import ResponseInvalid
+from herdbook.errors import FieldInvalid, ResponseInvalid
 
 ResponseT = TypeVar("ResponseT", bound=Message)
 ResultT = TypeVar("ResultT")
 ItemT = TypeVar("ItemT")
+P = ParamSpec("P")
+
+
+def checked(describe: Callable[P, ResultT]) -> Callable[P, ResultT]:
+    """Makes a function that builds messages refuse what fits none, such as a number too large.
+
+    Raises:
+        FieldInvalid: An argument cannot be sent.
+    """
+
+    @wraps(describe)
+    def described(*args: P.args, **kwargs: P.kwargs) -> ResultT:
+        try:
+            return describe(*args, **kwargs)
+        except (ValueError, OverflowError) as error:
+            raise FieldInvalid(f"This cannot be sent: {error}") from error
+
+    return described
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +68,7 @@ class Listing(Generic[ItemT]):
 
     def page(self, page_token: str) -> Operation[Page[ItemT]]:
         """Returns the call for the page that the token names; an empty one names the first."""
-        return self.make(page_token)
+        return checked(self.make)(page_token)
 
 
 class PageTokens:

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from google.protobuf.field_mask_pb2 import FieldMask
 
 from herdbook.core import wire
-from herdbook.core.operations.operation import Listing, Operation, Page, unary
+from herdbook.core.operations.operation import Listing, Operation, Page, checked, unary
 from herdbook.core.references import check_alias, check_label, check_name, parse_reference
 from herdbook.core.values import Manifest, Resolution, Stage, StageChange, Version
 from herdbook.errors import FieldInvalid
@@ -21,6 +21,7 @@ def _checked(reference: str) -> str:
     return reference
 
 
+@checked
 def register_version(
     version: Version,
     *,
@@ -51,6 +52,7 @@ def register_version(
     )
 
 
+@checked
 def get_version(reference: str, *, show_deleted: bool) -> Operation[Version]:
     """Describes the call that reads one version."""
     return unary(
@@ -61,6 +63,7 @@ def get_version(reference: str, *, show_deleted: bool) -> Operation[Version]:
     )
 
 
+@checked
 def resolve(reference: str) -> Operation[Resolution]:
     """Describes the call that tells which version a reference names."""
     return unary(
@@ -71,6 +74,7 @@ def resolve(reference: str) -> Operation[Resolution]:
     )
 
 
+@checked
 def list_versions(
     model: str | None,
     *,
@@ -103,6 +107,7 @@ def list_versions(
     return Listing(page)
 
 
+@checked
 def update_version(
     reference: str,
     *,
@@ -130,6 +135,7 @@ def update_version(
     )
 
 
+@checked
 def update_version_tags(
     reference: str, *, set_tags: Mapping[str, str], delete_tags: Iterable[str], reason: str | None
 ) -> Operation[Version]:
@@ -147,6 +153,7 @@ def update_version_tags(
     )
 
 
+@checked
 def set_stage(
     reference: str, stage: Stage | str, *, archive_existing: bool, reason: str | None
 ) -> Operation[StageChange]:
@@ -176,6 +183,7 @@ def _stage(stage: Stage | str) -> Stage:
         raise FieldInvalid(f"{stage!r} is no stage; choose from {choices}.") from None
 
 
+@checked
 def delete_version(reference: str, *, force: bool, reason: str | None) -> Operation[Version]:
     """Describes the call that marks a version deleted."""
     return unary(
@@ -186,6 +194,7 @@ def delete_version(reference: str, *, force: bool, reason: str | None) -> Operat
     )
 
 
+@checked
 def restore_version(reference: str, *, reason: str | None) -> Operation[Version]:
     """Describes the call that undoes a deletion."""
     return unary(
