@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import os
+import sys
 from typing import Final
 
 # Of malloc.h; see mallopt(3).
@@ -24,6 +25,8 @@ def keep_freed_memory() -> bool:
     Call it before there are threads. Environment variables of glibc's have the last word, and
     other C libraries are left as they are.
     """
+    if sys.platform != "linux":
+        return False
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
     if mallopt is None or any(name.startswith("MALLOC_") for name in os.environ):
         return False

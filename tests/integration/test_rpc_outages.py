@@ -120,7 +120,7 @@ async def test_a_server_whose_disk_is_full_starts_and_is_read(
     async with running(settings) as server:
         with Stubs(server.address) as stubs:
             assert await asyncio.to_thread(stubs.read, MODEL) == b"moo"
-            assert not await asyncio.to_thread(is_serving, stubs, ARTIFACTS)
+            assert await asyncio.to_thread(is_serving, stubs, ARTIFACTS)
             with pytest.raises(grpc.RpcError) as caught:
                 await asyncio.to_thread(stubs.upload, MODEL, [b"more"])
     assert refusal(caught.value) == (grpc.StatusCode.RESOURCE_EXHAUSTED, "STORE_FULL")

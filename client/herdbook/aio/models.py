@@ -121,7 +121,7 @@ class AsyncModelCalls:
         """Undoes `delete_model`; versions, aliases and history are as they were.
 
         Raises:
-            ModelNotFound: It never existed, or its retention has ended.
+            ModelNotFound: It never existed.
         """
         return await self._caller.call(operations.restore_model(name, reason=reason))
 

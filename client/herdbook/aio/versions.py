@@ -208,7 +208,7 @@ class AsyncVersionCalls:
         """Undoes `delete_version`; aliases that were deleted with it stay deleted.
 
         Raises:
-            VersionNotFound: It never existed, or its retention has ended.
+            VersionNotFound: It never existed.
         """
         return await self._caller.call(operations.restore_version(reference, reason=reason))
 

@@ -149,7 +149,7 @@ def delete(
     yes: YesOption = False,
     reason: ReasonOption = None,
 ) -> None:
-    """Delete a model or a version; `restore` brings it back until its retention ends."""
+    """Delete a model or a version; `restore` brings it back."""
     if names_a_model(target):
         session.confirm(f"Delete {target} and all its versions?", yes=yes)
         model = session.client.delete_model(target, force=force, reason=reason)

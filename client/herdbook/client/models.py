@@ -119,7 +119,7 @@ class ModelCalls:
         """Undoes `delete_model`; versions, aliases and history are as they were.
 
         Raises:
-            ModelNotFound: It never existed, or its retention has ended.
+            ModelNotFound: It never existed.
         """
         return self._caller.call(operations.restore_model(name, reason=reason))
 

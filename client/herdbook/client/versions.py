@@ -202,7 +202,7 @@ class VersionCalls:
         """Undoes `delete_version`; aliases that were deleted with it stay deleted.
 
         Raises:
-            VersionNotFound: It never existed, or its retention has ended.
+            VersionNotFound: It never existed.
         """
         return self._caller.call(operations.restore_version(reference, reason=reason))
 

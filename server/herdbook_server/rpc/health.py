@@ -10,7 +10,7 @@ from grpc_health.v1 import health_pb2
 from grpc_health.v1.health import aio
 
 from herdbook_server.errors import HerdbookError
-from herdbook_server.ports.chunks import StoreError
+from herdbook_server.ports.chunks import StoreError, StoreFull
 
 logger = logging.getLogger(__name__)
 
@@ -84,6 +84,9 @@ class Health:
         try:
             async with asyncio.timeout(self._timeout_seconds):
                 await probe()
+        except StoreFull as error:
+            # What is stored can be read, and garbage be collected to make room.
+            logger.warning("The %s is full: %s", what, error)
         except (HerdbookError, StoreError, OSError) as error:
             logger.warning("The %s does not answer: %s", what, str(error) or "it takes too long")
             return False
