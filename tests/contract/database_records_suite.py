@@ -177,22 +177,29 @@ class RecordTests:
             await records.models.save(model(deleted_at_us=1))
             assert await records.versions.resolve(ByNumber("team/cow", 1)) is None
 
-    async def test_versions_in_a_stage_come_ascending_without_deleted_ones(
+    async def test_others_in_a_stage_are_archived_but_for_deleted_ones(
         self, database: Database
     ) -> None:
         await add_model(database, versions=4)
         async with database.write() as records:
-            for number in (1, 3, 4):
+            for number in (1, 2, 3, 4):
                 await records.versions.save(
                     version(
                         number, stage=Stage.STAGING, deleted_at_us=number if number == 3 else None
                     )
                 )
-            await records.aliases.put(alias("b", 4))
-            await records.aliases.put(alias("a", 4))
-            found = await records.versions.in_stage("team/cow", Stage.STAGING)
-        assert [one.number for one in found] == [1, 4]
-        assert [one.aliases for one in found] == [(), ("a", "b")]
+            archived = await records.versions.archive_others(
+                version(2), Stage.STAGING, time_us=77, revision=88
+            )
+            assert archived == [1, 4]
+            found = [await records.versions.get("team/cow", number) for number in (1, 2, 3, 4)]
+        assert [one and one.stage for one in found] == [
+            Stage.ARCHIVED,
+            Stage.STAGING,
+            Stage.STAGING,
+            Stage.ARCHIVED,
+        ]
+        assert [one and (one.updated_at_us, one.revision) for one in found][::3] == [(77, 88)] * 2
 
     async def test_aliases_are_put_replaced_listed_and_deleted(self, database: Database) -> None:
         await add_model(database, versions=2)

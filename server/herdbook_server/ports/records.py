@@ -86,8 +86,13 @@ class Versions(Protocol):
         """
         ...
 
-    async def in_stage(self, model: str, stage: Stage) -> Sequence[Version]:
-        """Versions of a model in a stage that are not deleted, ascending."""
+    async def archive_others(
+        self, version: Version, stage: Stage, *, time_us: int, revision: int
+    ) -> Sequence[int]:
+        """Archives the model's versions in a stage that are not deleted, but for `version`.
+
+        Returns their numbers, ascending. Costs memory for these alone.
+        """
         ...
 
     async def search(self, query: Query) -> Found[Version]:

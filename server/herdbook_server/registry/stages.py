@@ -67,14 +67,12 @@ class StageRegistry:
 
 async def _vacate(write: Write, version: Version, stage: Stage) -> tuple[int, ...]:
     """Archives the others first: read in order, the events never show two in the stage."""
-    others = [
-        other
-        for other in await write.records.versions.in_stage(version.model, stage)
-        if other.number != version.number
-    ]
-    for other in others:
-        await _move(write, other, Stage.ARCHIVED)
-    return tuple(other.number for other in others)
+    archived = await write.records.versions.archive_others(
+        version, stage, time_us=write.time_us, revision=write.revision
+    )
+    for number in archived:
+        _note(write, version.model, number, before=stage, now=Stage.ARCHIVED)
+    return tuple(archived)
 
 
 async def _move(write: Write, version: Version, stage: Stage) -> Version:
@@ -82,11 +80,11 @@ async def _move(write: Write, version: Version, stage: Stage) -> Version:
         return version
     moved = replace(version, stage=stage, updated_at_us=write.time_us, revision=write.revision)
     await write.records.versions.save(moved)
-    write.note(
-        EventKind.STAGE_SET,
-        version.model,
-        version=version.number,
-        from_value=version.stage.value,
-        to_value=stage.value,
-    )
+    _note(write, version.model, version.number, before=version.stage, now=stage)
     return moved
+
+
+def _note(write: Write, model: str, number: int, *, before: Stage, now: Stage) -> None:
+    write.note(
+        EventKind.STAGE_SET, model, version=number, from_value=before.value, to_value=now.value
+    )

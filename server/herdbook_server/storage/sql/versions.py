@@ -42,9 +42,10 @@ GET = f"SELECT {READ}, packages FROM versions WHERE model = $1 AND number = $2"
 
 GET_BY_LABEL = f"SELECT {READ}, packages FROM versions WHERE model = $1 AND label = $2"
 
-IN_STAGE = f"""
-    SELECT {READ}, id, packages FROM versions
-    WHERE model = $1 AND stage = $2 AND deleted_at_us IS NULL ORDER BY number"""
+ARCHIVE_OTHERS = """
+    UPDATE versions SET stage = $4, updated_at_us = $5, revision = $6
+    WHERE model = $1 AND stage = $2 AND number <> $3 AND deleted_at_us IS NULL
+    RETURNING number"""
 
 ALIASES_OF_MANY = """
     SELECT v.id, a.alias FROM versions v
@@ -151,11 +152,20 @@ class VersionRows:
             await self._connection.execute(DELETE_TAGS, row[0])
             await self._insert_texts(INSERT_TAG, row[0], about.tags)
 
-    async def in_stage(self, model: str, stage: Stage) -> Sequence[Version]:
+    async def archive_others(
+        self, version: Version, stage: Stage, *, time_us: int, revision: int
+    ) -> Sequence[int]:
         """See `ports.records.Versions`."""
-        rows = await self._connection.fetch(IN_STAGE, model, stage.value)
-        aliases = await self._aliases([row[-2] for row in rows])
-        return [to_version(row[:-2], packages=row[-1], aliases=aliases[row[-2]]) for row in rows]
+        rows = await self._connection.fetch(
+            ARCHIVE_OTHERS,
+            version.model,
+            stage.value,
+            version.number,
+            Stage.ARCHIVED.value,
+            time_us,
+            revision,
+        )
+        return sorted(row[0] for row in rows)
 
     async def search(self, query: Query) -> Found[Version]:
         """See `ports.records.Versions`.
