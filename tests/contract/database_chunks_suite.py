@@ -9,11 +9,16 @@ from herdbook_server.ports.values import ChunkRef, Contents, File
 from tests.contract.database_rows import chunk, digest_of, event, files, model, version
 
 if TYPE_CHECKING:
-    from herdbook_server.ports.database import Database
+    from collections.abc import Sequence
+
+    from herdbook_server.ports.database import Database, Records
     from tests.contract.database_suite import RawDatabase
 
 HOUR_US = 3_600_000_000
 DAY_US = 24 * HOUR_US
+LEASE_US = 300_000_000
+"""How long what was condemned belongs to whoever condemned it."""
+
 DEADLINE_SECONDS = 30
 
 
@@ -23,6 +28,13 @@ async def store(database: Database, model_name: str, *names: object, time_us: in
     async with database.bookkeep() as records:
         await records.chunks.reserve(chunks, time_us=time_us)
         await records.chunks.commit(model_name, [one.digest for one in chunks], time_us=time_us)
+
+
+async def condemn(
+    records: Records, digests: Sequence[bytes], *, time_us: int = DAY_US
+) -> Sequence[ChunkRef]:
+    """Condemn what was not touched within the first day."""
+    return await records.chunks.condemn(digests, before_us=DAY_US, time_us=time_us)
 
 
 async def states(raw: RawDatabase) -> dict[bytes, str]:
@@ -92,13 +104,14 @@ class ChunkIndexTests:
             await records.chunks.commit("b", [digest_of("committed")], time_us=late)
             await records.chunks.absent("a", [chunk("checked")], time_us=late)
         async with database.bookkeep() as records:
-            assert await records.chunks.garbage(late, limit=9) == [chunk("left")]
-            assert await records.chunks.garbage_total(late) == (1, 10)
-            assert await records.chunks.garbage_total(late + 1) == (5, 50)
+            assert await records.chunks.garbage(late, time_us=late, limit=9) == [chunk("left")]
+            assert await records.chunks.garbage_total(late, time_us=late) == (1, 10)
+            assert await records.chunks.garbage_total(late + 1, time_us=late) == (5, 50)
             everything = [
                 digest_of(n) for n in ("asked", "reserved", "committed", "checked", "left")
             ]
-            assert await records.chunks.condemn(everything, before_us=late) == [chunk("left")]
+            condemned = await records.chunks.condemn(everything, before_us=late, time_us=late)
+            assert condemned == [chunk("left")]
 
     async def test_touches_within_an_hour_cost_no_write(
         self, database: Database, raw: RawDatabase
@@ -114,16 +127,17 @@ class ChunkIndexTests:
         await store(database, "a", "x", "y")
         async with database.bookkeep() as records:
             await records.manifests.insert(digest_of("manifest"), files("x"), time_us=0)
-            assert await records.chunks.garbage(DAY_US, limit=9) == [chunk("y")]
+            found = await records.chunks.garbage(DAY_US, time_us=DAY_US, limit=9)
+            assert found == [chunk("y")]
             both = [digest_of("x"), digest_of("y")]
-            assert await records.chunks.condemn(both, before_us=DAY_US) == [chunk("y")]
+            assert await condemn(records, both) == [chunk("y")]
 
     async def test_a_condemned_chunk_is_unknown_and_cannot_be_reserved_until_it_is_gone(
         self, database: Database, raw: RawDatabase
     ) -> None:
         await store(database, "a", 1)
         async with database.bookkeep() as records:
-            assert await records.chunks.condemn([digest_of(1)], before_us=DAY_US) == [chunk(1)]
+            assert await condemn(records, [digest_of(1)]) == [chunk(1)]
         assert await raw.fetch("SELECT digest FROM model_chunks") == []
         async with database.bookkeep() as records:
             assert await records.chunks.missing("a", [digest_of(1)], time_us=DAY_US) == [
@@ -136,7 +150,7 @@ class ChunkIndexTests:
             assert await records.chunks.absent("a", [chunk(1)], time_us=DAY_US) == [digest_of(1)]
         assert (await states(raw))[digest_of(1)] == "deleting"
         async with database.bookkeep() as records:
-            await records.chunks.forget([digest_of(1), digest_of(2)])
+            await records.chunks.forget([digest_of(1), digest_of(2)], condemned_at_us=DAY_US)
             assert await records.chunks.reserve([chunk(1)], time_us=DAY_US) == {digest_of(1): False}
         assert await states(raw) == {digest_of(1): "writing", digest_of(2): "writing"}
 
@@ -145,12 +159,35 @@ class ChunkIndexTests:
     ) -> None:
         await store(database, "a", 1)
         async with database.bookkeep() as records:
-            await records.chunks.condemn([digest_of(1)], before_us=DAY_US)
-            assert await records.chunks.garbage(DAY_US + 1, limit=9) == []
-            assert await records.chunks.condemn([digest_of(1)], before_us=DAY_US + 1) == []
-            later = DAY_US + HOUR_US
-            assert await records.chunks.garbage(later, limit=9) == [chunk(1)]
-            assert await records.chunks.condemn([digest_of(1)], before_us=later) == [chunk(1)]
+            await condemn(records, [digest_of(1)])
+            soon, later = DAY_US + LEASE_US, DAY_US + LEASE_US + 1
+            assert await records.chunks.garbage(DAY_US, time_us=soon, limit=9) == []
+            assert await condemn(records, [digest_of(1)], time_us=soon) == []
+            assert await records.chunks.garbage(DAY_US, time_us=later, limit=9) == [chunk(1)]
+            assert await condemn(records, [digest_of(1)], time_us=later) == [chunk(1)]
+
+    async def test_a_chunk_left_by_a_collection_that_ended_is_taken_over_by_an_upload(
+        self, database: Database, raw: RawDatabase
+    ) -> None:
+        await store(database, "a", 1)
+        later = DAY_US + LEASE_US + 1
+        async with database.bookkeep() as records:
+            await condemn(records, [digest_of(1)])
+            assert await records.chunks.reserve([chunk(1)], time_us=later - 1) == {}
+            reserved = await records.chunks.reserve([chunk(1)], time_us=later)
+            assert reserved == {digest_of(1): False}
+            await records.chunks.forget([digest_of(1)], condemned_at_us=DAY_US)
+        assert await states(raw) == {digest_of(1): "writing"}
+
+    async def test_a_collection_does_not_forget_what_another_one_condemned_since(
+        self, database: Database, raw: RawDatabase
+    ) -> None:
+        await store(database, "a", 1)
+        async with database.bookkeep() as records:
+            await condemn(records, [digest_of(1)])
+            await condemn(records, [digest_of(1)], time_us=DAY_US + LEASE_US + 1)
+            await records.chunks.forget([digest_of(1)], condemned_at_us=DAY_US)
+        assert await states(raw) == {digest_of(1): "deleting"}
 
     async def test_condemning_waits_for_whoever_is_about_to_list_the_chunk(
         self, database: Database, neighbour: Database, raw: RawDatabase
@@ -168,7 +205,7 @@ class ChunkIndexTests:
 
         async def collect() -> list[ChunkRef]:
             async with neighbour.bookkeep() as records:
-                return list(await records.chunks.condemn([digest_of("x")], before_us=DAY_US))
+                return list(await condemn(records, [digest_of("x")]))
 
         registering = asyncio.create_task(register())
         await asyncio.wait_for(listed.wait(), DEADLINE_SECONDS)
@@ -203,11 +240,13 @@ class ChunkIndexTests:
         async def collect(writer: Database) -> None:
             for _ in range(4):
                 async with writer.bookkeep() as records:
-                    found = await records.chunks.garbage(10 * DAY_US, limit=15)
+                    late = 10 * DAY_US
+                    found = await records.chunks.garbage(late, time_us=late, limit=15)
                     digests = [one.digest for one in found]
-                    gone = await records.chunks.condemn(digests, before_us=10 * DAY_US)
+                    gone = await records.chunks.condemn(digests, before_us=late, time_us=late)
                 async with writer.bookkeep() as records:
-                    await records.chunks.forget([one.digest for one in gone])
+                    gone_digests = [one.digest for one in gone]
+                    await records.chunks.forget(gone_digests, condemned_at_us=late)
 
         uploads = [upload(db, order) for db in (database, neighbour) for order in (0, 9, 21)]
         collections = [collect(database), collect(neighbour)]

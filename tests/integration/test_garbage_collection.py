@@ -12,10 +12,11 @@ from pathlib import Path
 import pytest
 
 from herdbook_server import errors
+from herdbook_server.artifacts import garbage, pipeline
 from herdbook_server.artifacts.downloads import Downloads
 from herdbook_server.artifacts.garbage import GarbageCollector
 from herdbook_server.artifacts.uploads import Uploads
-from herdbook_server.ports.chunks import ChunkStore
+from herdbook_server.ports.chunks import ChunkStore, StoreUnavailable
 from herdbook_server.ports.database import Database
 from herdbook_server.ports.values import ChunkRef, Description, File
 from herdbook_server.registry.callers import Caller
@@ -38,7 +39,10 @@ class Clock:
         return self.us
 
     def pass_days(self, days: float) -> None:
-        self.us += int(days * 24 * 60 * 60 * 1_000_000)
+        self.pass_minutes(days * 24 * 60)
+
+    def pass_minutes(self, minutes: float) -> None:
+        self.us += int(minutes * 60 * 1_000_000)
 
 
 @dataclass
@@ -152,24 +156,55 @@ async def test_the_chunks_of_a_deleted_version_stay(barn: Barn) -> None:
     assert await barn.stored() == {sha256(b"deleted")}
 
 
-async def test_a_collection_that_was_interrupted_is_finished_by_the_next(
-    barn: Barn, monkeypatch
+@pytest.fixture
+async def interrupted(barn: Barn, monkeypatch: pytest.MonkeyPatch) -> Barn:
+    """A collection condemned a chunk, and ended before it deleted anything."""
+    await barn.upload(b"garbage")
+    barn.clock.pass_days(2)
+
+    async def fail(_: Sequence[bytes]) -> None:
+        raise StoreUnavailable("The store is away.")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(barn.chunks, "delete", fail)
+        with pytest.raises(errors.StoreUnavailable):
+            await barn.collector.collect(apply=True)
+    return barn
+
+
+async def test_a_collection_that_was_interrupted_is_finished_by_the_next(interrupted: Barn) -> None:
+    assert (await interrupted.collector.collect(apply=True)).chunk_count == 0
+    interrupted.clock.pass_minutes(5.1)
+    assert (await interrupted.collector.collect(apply=True)).chunk_count == 1
+    assert not await interrupted.stored()
+
+
+async def test_what_an_interrupted_collection_condemned_can_be_pushed_again(
+    interrupted: Barn, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patch:
+        patch.setattr(pipeline, "_DELETION_POLLS", 2)
+        with pytest.raises(errors.StoreUnavailable):
+            await interrupted.upload(b"garbage")
+    interrupted.clock.pass_minutes(5.1)
+    assert await _push(interrupted, b"garbage") == 1
+    interrupted.clock.pass_days(2)
+    assert (await interrupted.collector.collect(apply=True)).chunk_count == 0
+
+
+async def test_a_collection_gives_up_what_takes_the_store_too_long(
+    barn: Barn, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await barn.upload(b"garbage")
     barn.clock.pass_days(2)
-    delete = barn.chunks.delete
 
-    async def fail(digests: Sequence[bytes]) -> None:
-        raise ConnectionError
+    async def hang(_: Sequence[bytes]) -> None:
+        await asyncio.Event().wait()
 
-    monkeypatch.setattr(barn.chunks, "delete", fail)
-    with pytest.raises(ConnectionError):
+    monkeypatch.setattr(garbage, "DELETION_SECONDS", 0.2)
+    monkeypatch.setattr(barn.chunks, "delete", hang)
+    with pytest.raises(errors.StoreUnavailable):
         await barn.collector.collect(apply=True)
-    monkeypatch.setattr(barn.chunks, "delete", delete)
-    assert (await barn.collector.collect(apply=True)).chunk_count == 0
-    barn.clock.pass_days(1)
-    assert (await barn.collector.collect(apply=True)).chunk_count == 1
-    assert not await barn.stored()
 
 
 async def test_pushes_beside_collections_lose_nothing(barn: Barn) -> None:

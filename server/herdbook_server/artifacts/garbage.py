@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 from herdbook_server.artifacts.store_errors import translated
-from herdbook_server.ports.chunks import ChunkStore
+from herdbook_server.ports.chunks import ChunkStore, StoreUnavailable
 from herdbook_server.ports.clock import Clock
 from herdbook_server.ports.database import Database
+from herdbook_server.ports.values import ChunkRef
 
 GRACE_SECONDS = 24 * 60 * 60.0
 """How long a chunk is spared after it was last touched."""
@@ -17,7 +19,10 @@ GRACE_SECONDS = 24 * 60 * 60.0
 MANIFESTS_AT_ONCE = 500
 
 CHUNKS_AT_ONCE = 500
-"""Chunks whose deletion is one step; it must end long before others may take it over."""
+"""Chunks whose deletion is one step."""
+
+DELETION_SECONDS = 120.0
+"""How long a step may take. It ends long before others may take over what it was to delete."""
 
 CHUNKS_FOUND_AT_ONCE = 20_000
 """Finding garbage reads the whole index."""
@@ -67,7 +72,9 @@ class GarbageCollector:
         before_us = max(0, self._clock.now_us() - int(grace * _MICROSECONDS))
         if not apply:
             async with self._database.read() as records:
-                chunk_count, size_bytes = await records.chunks.garbage_total(before_us)
+                chunk_count, size_bytes = await records.chunks.garbage_total(
+                    before_us, time_us=self._clock.now_us()
+                )
             return Collected(chunk_count, size_bytes, deleted=False)
         async with self._running:
             return await self._delete_all(before_us)
@@ -91,19 +98,33 @@ class GarbageCollector:
     async def _find(self, before_us: int) -> list[list[bytes]]:
         """Return digests of garbage, in steps."""
         async with self._database.read() as records:
-            found = await records.chunks.garbage(before_us, limit=CHUNKS_FOUND_AT_ONCE)
+            found = await records.chunks.garbage(
+                before_us, time_us=self._clock.now_us(), limit=CHUNKS_FOUND_AT_ONCE
+            )
         digests = [chunk.digest for chunk in found]
         starts = range(0, len(digests), CHUNKS_AT_ONCE)
         return [digests[start : start + CHUNKS_AT_ONCE] for start in starts]
 
     async def _delete(self, digests: Sequence[bytes], before_us: int) -> list[int]:
         """Delete what is still garbage; returns the sizes of what was."""
+        condemned_at_us = self._clock.now_us()
+        condemned: Sequence[ChunkRef] = ()
+        with translated(), _in_time():
+            async with asyncio.timeout(DELETION_SECONDS):
+                async with self._database.bookkeep() as records:
+                    condemned = await records.chunks.condemn(
+                        digests, before_us=before_us, time_us=condemned_at_us
+                    )
+                await self._chunks.delete([chunk.digest for chunk in condemned])
         async with self._database.bookkeep() as records:
-            condemned = await records.chunks.condemn(digests, before_us=before_us)
-        doomed = [chunk.digest for chunk in condemned]
-        if doomed:
-            with translated():
-                await self._chunks.delete(doomed)
-            async with self._database.bookkeep() as records:
-                await records.chunks.forget(doomed)
+            gone = [chunk.digest for chunk in condemned]
+            await records.chunks.forget(gone, condemned_at_us=condemned_at_us)
         return [chunk.size_bytes for chunk in condemned]
+
+
+@contextmanager
+def _in_time() -> Iterator[None]:
+    try:
+        yield
+    except TimeoutError as error:
+        raise StoreUnavailable("Deleting garbage took too long; what is left can wait.") from error

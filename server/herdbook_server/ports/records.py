@@ -239,7 +239,8 @@ class Chunks(Protocol):
         """Touches chunks, adding absent ones as `writing`.
 
         Maps each digest that may be written to whether its bytes are stored already. A chunk that
-        is being deleted is left out: try again once it is gone.
+        is being deleted is left out: try again once it is gone. One that was condemned five minutes
+        ago or earlier is taken over: whoever condemned it did not live to delete it.
         """
         ...
 
@@ -260,28 +261,34 @@ class Chunks(Protocol):
         """
         ...
 
-    async def garbage(self, before_us: int, *, limit: int) -> Sequence[ChunkRef]:
+    async def garbage(self, before_us: int, *, time_us: int, limit: int) -> Sequence[ChunkRef]:
         """Chunks that no manifest lists and that were last touched before a time.
 
-        Also those left `deleting` by a `condemn` whose time was ten minutes earlier or more: what
-        was condemned more recently belongs to a collection that is perhaps at work. Each call
-        reads the whole index, so ask for many at a time.
+        Also those condemned five minutes ago or earlier: what was condemned more recently belongs
+        to a collection that is perhaps at work. Each call reads the whole index, so ask for many
+        at a time.
         """
         ...
 
-    async def garbage_total(self, before_us: int) -> tuple[int, int]:
+    async def garbage_total(self, before_us: int, *, time_us: int) -> tuple[int, int]:
         """How many chunks `garbage` would find in all, and their bytes."""
         ...
 
-    async def condemn(self, digests: Sequence[bytes], *, before_us: int) -> Sequence[ChunkRef]:
+    async def condemn(
+        self, digests: Sequence[bytes], *, before_us: int, time_us: int
+    ) -> Sequence[ChunkRef]:
         """Marks as `deleting` those that are still garbage, and returns them.
 
-        Which models knew them is forgotten.
+        Which models knew them is forgotten. Their bytes are to be deleted within five minutes, or
+        not at all: then others may take the chunks over.
         """
         ...
 
-    async def forget(self, digests: Sequence[bytes]) -> None:
-        """Deletes index rows of chunks marked `deleting`, whose bytes are gone."""
+    async def forget(self, digests: Sequence[bytes], *, condemned_at_us: int) -> None:
+        """Deletes index rows of chunks whose bytes are gone, if they were condemned at that time.
+
+        A row that somebody took over meanwhile stays.
+        """
         ...
 
 

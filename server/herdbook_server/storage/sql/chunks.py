@@ -27,8 +27,12 @@ TOUCH_INTERVAL_US: Final = 3_600_000_000
 What was last touched at some time may therefore look as if it was up to an hour earlier.
 """
 
-DELETION_LEASE_US: Final = 600_000_000
-"""How long a chunk that is being deleted belongs to the collection that condemned it."""
+DELETION_LEASE_US: Final = 300_000_000
+"""How long a condemned chunk belongs to the collection that condemned it.
+
+`touched_at_us` of such a chunk is when that was. Afterwards the collection counts as dead, and who
+uploads the chunk, or collects garbage next, takes it over.
+"""
 
 KNOWN = """
     SELECT c.digest, c.size_bytes, c.touched_at_us
@@ -43,8 +47,10 @@ TOUCH = """
 
 RESERVE = """
     INSERT INTO chunks (digest, size_bytes, touched_at_us, state) VALUES ($1, $2, $3, 'writing')
-    ON CONFLICT (digest) DO UPDATE SET touched_at_us = excluded.touched_at_us
-    WHERE chunks.state <> 'deleting' AND chunks.touched_at_us < excluded.touched_at_us"""
+    ON CONFLICT (digest) DO UPDATE SET touched_at_us = excluded.touched_at_us,
+        state = CASE chunks.state WHEN 'deleting' THEN 'writing' ELSE chunks.state END
+    WHERE (chunks.state <> 'deleting' AND chunks.touched_at_us < excluded.touched_at_us)
+        OR (chunks.state = 'deleting' AND chunks.touched_at_us < $4)"""
 
 COMMIT = """
     UPDATE chunks SET state = 'stored', touched_at_us = $2
@@ -71,13 +77,14 @@ GARBAGE_TOTAL = f"""
 LOCK = "UPDATE chunks SET state = state WHERE digest = $1"
 
 CONDEMN = f"""
-    UPDATE chunks AS c SET state = 'deleting', touched_at_us = $1
+    UPDATE chunks AS c SET state = 'deleting', touched_at_us = $3
     WHERE {IS_GARBAGE} AND c.digest IN ({{places}})
     RETURNING digest, size_bytes"""
 
 MAKE_UNKNOWN = "DELETE FROM model_chunks WHERE digest = $1"
 
-FORGET = "DELETE FROM chunks WHERE digest = $1 AND state = 'deleting'"
+FORGET = """
+    DELETE FROM chunks WHERE digest = $1 AND state = 'deleting' AND touched_at_us = $2"""
 
 
 class ChunkRows:
@@ -104,7 +111,8 @@ class ChunkRows:
         sizes = {chunk.digest: chunk.size_bytes for chunk in chunks}
         for page in pages(sorted(sizes)):
             fresh = {row[0] for row in await self._in(STATES, page) if is_fresh(row, time_us)}
-            rows = [(digest, sizes[digest], time_us) for digest in page if digest not in fresh]
+            dead_us = time_us - DELETION_LEASE_US
+            rows = [(one, sizes[one], time_us, dead_us) for one in page if one not in fresh]
             await self._connection.execute_many(RESERVE, rows)
             states = await self._in(STATES, page)
             stored |= {row[0]: row[1] == "stored" for row in states if row[1] != "deleting"}
@@ -141,36 +149,37 @@ class ChunkRows:
         absent = (chunk.digest for chunk in chunks if sizes.get(chunk.digest) != chunk.size_bytes)
         return list(dict.fromkeys(absent))
 
-    async def garbage(self, before_us: int, *, limit: int) -> Sequence[ChunkRef]:
+    async def garbage(self, before_us: int, *, time_us: int, limit: int) -> Sequence[ChunkRef]:
         """See `ports.records.Chunks`. Reads the whole index: ask for many at a time."""
-        rows = await self._connection.fetch(
-            GARBAGE, before_us, before_us - DELETION_LEASE_US, limit
-        )
+        rows = await self._connection.fetch(GARBAGE, before_us, time_us - DELETION_LEASE_US, limit)
         return [ChunkRef(bytes(row[0]), row[1]) for row in rows]
 
-    async def garbage_total(self, before_us: int) -> tuple[int, int]:
+    async def garbage_total(self, before_us: int, *, time_us: int) -> tuple[int, int]:
         """See `ports.records.Chunks`."""
         row = await self._connection.fetch_one(
-            GARBAGE_TOTAL, before_us, before_us - DELETION_LEASE_US
+            GARBAGE_TOTAL, before_us, time_us - DELETION_LEASE_US
         )
         return (int(row[0]), int(row[1])) if row else (0, 0)
 
-    async def condemn(self, digests: Sequence[bytes], *, before_us: int) -> Sequence[ChunkRef]:
+    async def condemn(
+        self, digests: Sequence[bytes], *, before_us: int, time_us: int
+    ) -> Sequence[ChunkRef]:
         """See `ports.records.Chunks`."""
         await self._connection.take(GATE)
         ordered = sorted(set(digests))
         await self._connection.execute_many(LOCK, [(digest,) for digest in ordered])
         condemned: list[ChunkRef] = []
         for page in pages(ordered):
-            rows = await self._in(CONDEMN, page, before_us, before_us - DELETION_LEASE_US)
+            dead_us = time_us - DELETION_LEASE_US
+            rows = await self._in(CONDEMN, page, before_us, dead_us, time_us)
             condemned += [ChunkRef(bytes(row[0]), row[1]) for row in rows]
         condemned.sort(key=lambda chunk: chunk.digest)
         await self._connection.execute_many(MAKE_UNKNOWN, [(chunk.digest,) for chunk in condemned])
         return condemned
 
-    async def forget(self, digests: Sequence[bytes]) -> None:
+    async def forget(self, digests: Sequence[bytes], *, condemned_at_us: int) -> None:
         """See `ports.records.Chunks`."""
-        rows = [(digest,) for digest in sorted(set(digests))]
+        rows = [(digest, condemned_at_us) for digest in sorted(set(digests))]
         await self._connection.execute_many(FORGET, rows)
 
     async def _known(self, model: str, digests: Sequence[bytes]) -> Sequence[Row]:
@@ -191,4 +200,5 @@ class ChunkRows:
 
 def is_fresh(row: Row, time_us: int) -> bool:
     """Tell whether a row of digest, state and time of the last touch needs no touch."""
-    return row[1] == "deleting" or bool(row[2] >= time_us - TOUCH_INTERVAL_US)
+    interval_us = DELETION_LEASE_US if row[1] == "deleting" else TOUCH_INTERVAL_US
+    return bool(row[2] >= time_us - interval_us)
