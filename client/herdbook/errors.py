@@ -342,6 +342,10 @@ class Draining(Unavailable):
     """The server is going down."""
 
 
+class Overloaded(Unavailable):
+    """The server has as much to do as it can hold; it did nothing of what was asked."""
+
+
 class ChunkLost(DataLoss):
     """The server should have a chunk and has not."""
 

@@ -252,6 +252,10 @@ class Draining(Unavailable):
     """The server is shutting down; another one, or the next one, will answer."""
 
 
+class Overloaded(Unavailable):
+    """The server has as much to do as it can hold; it did nothing of what was asked."""
+
+
 class Unauthenticated(HerdbookError):
     """No credentials, or unknown ones."""
 

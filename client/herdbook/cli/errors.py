@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Final
 
 from herdbook import errors
 from herdbook.cli.exits import exit_code_of
@@ -28,10 +28,17 @@ _HINTS: tuple[tuple[type[HerdbookError], str], ...] = (
     (errors.SourceChanged, "push again when nothing writes to it"),
 )
 
+_TRANSIENT: Final = (
+    errors.DatabaseUnavailable,
+    errors.Draining,
+    errors.Overloaded,
+    errors.StoreUnavailable,
+)
+
 
 def hint_of(error: BaseException, *, server: str | None = None) -> str:
     """Tells what a person might try next; empty if nothing comes to mind."""
-    if isinstance(error, (errors.Draining, errors.StoreUnavailable, errors.DatabaseUnavailable)):
+    if isinstance(error, _TRANSIENT):
         return "try again in a moment"
     if isinstance(error, errors.Unavailable):
         where = f" at {server}" if server else ""

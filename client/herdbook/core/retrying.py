@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final
 
-from herdbook.errors import Draining, HerdbookError, Unavailable
+from herdbook.errors import Draining, HerdbookError, Overloaded, Unavailable
 
 LONGEST_ASKED_SECONDS: Final = 60.0
 """A server, or something before it, that asks for a longer wait is asked again after this one."""
@@ -52,6 +52,6 @@ class Backoff:
         """
         if not isinstance(error, Unavailable) or failures >= self.attempts:
             return None
-        if not repeatable and not isinstance(error, Draining):
+        if not repeatable and not isinstance(error, Draining | Overloaded):
             return None
         return self.delay_after(error, failures, jitter=jitter)

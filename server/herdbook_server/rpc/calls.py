@@ -40,7 +40,6 @@ class Call:
 
 
 _current: ContextVar[Call] = ContextVar("herdbook_call")
-_received_before: ContextVar[int] = ContextVar("herdbook_received_bytes", default=0)
 
 
 def begin(method: str, context: Context) -> Call:
@@ -48,7 +47,6 @@ def begin(method: str, context: Context) -> Call:
     metadata = _text_metadata(context)
     request_id = metadata.get(REQUEST_ID_KEY, "")[:_REQUEST_ID_MAX_CHARACTERS]
     call = Call(method, context, metadata, request_id or str(uuid.uuid4()))
-    call.received_bytes = _received_before.get()
     _current.set(call)
     return call
 
@@ -62,18 +60,6 @@ def request_id() -> str:
     """Return the id of the call that this task answers; empty outside of any."""
     call = _current.get(None)
     return call.request_id if call else ""
-
-
-def note_received(size_bytes: int) -> None:
-    """Count bytes of a message that came in.
-
-    The only message of a unary call comes before the call begins.
-    """
-    call = _current.get(None)
-    if call:
-        call.received_bytes += size_bytes
-    else:
-        _received_before.set(size_bytes)
 
 
 def _text_metadata(context: Context) -> dict[str, str]:

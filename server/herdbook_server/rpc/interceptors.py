@@ -14,6 +14,7 @@ from google.protobuf.message import DecodeError
 from herdbook_server.errors import FieldInvalid, HerdbookError
 from herdbook_server.rpc import calls
 from herdbook_server.rpc.calls import Call, Context
+from herdbook_server.rpc.large_requests import LargeRequests
 
 Behaviour: TypeAlias = Callable[[Any, Context], Any]
 
@@ -48,6 +49,7 @@ class Surroundings(grpc.aio.ServerInterceptor):
 
     def __init__(self, layers: Sequence[Layer]) -> None:
         self._layers = tuple(layers)
+        self._large_requests = LargeRequests()
         self._wrapped: dict[str, Any] = {}
 
     async def intercept_service(
@@ -67,8 +69,7 @@ class Surroundings(grpc.aio.ServerInterceptor):
     def _wrap(self, handler: Any, method: str) -> Any:
         kind = next(kind for kind in _MAKERS if getattr(handler, kind))
         return _MAKERS[kind](
-            self._surround(method, _in_one_task(kind, handler)),
-            request_deserializer=_tolerant(handler.request_deserializer),
+            self._surround(method, self._in_one_task(kind, handler)),
             response_serializer=_unless_done(handler.response_serializer),
         )
 
@@ -83,6 +84,28 @@ class Surroundings(grpc.aio.ServerInterceptor):
 
         return surrounded
 
+    def _in_one_task(self, kind: str, handler: Any) -> Behaviour:
+        """Make of any handler a coroutine function that takes care of its request and responses."""
+        decode = _decoding(handler.request_deserializer)
+        respond = _responding(getattr(handler, kind), handler.response_serializer)
+
+        async def behave_once(data: bytes, context: Context) -> Any:
+            async with self._large_requests.admitted(len(data)):
+                return await respond(decode(data), context)
+
+        async def behave_often(data: bytes, context: Context) -> Any:
+            return await respond(decode(data), context)
+
+        async def behave_on_stream(messages: AsyncIterator[bytes], context: Context) -> Any:
+            try:
+                return await respond(_decoded(messages, decode), context)
+            except HerdbookError:
+                await _drain(messages)
+                raise
+
+        behaviours = {"unary_unary": behave_once, "unary_stream": behave_often}
+        return behaviours.get(kind, behave_on_stream)
+
 
 def _within(layer: Layer, behaviour: Behaviour) -> Behaviour:
     async def within(request: Any, context: Context) -> Any:
@@ -90,26 +113,6 @@ def _within(layer: Layer, behaviour: Behaviour) -> Behaviour:
             return await behaviour(request, context)
 
     return within
-
-
-class _Malformed:
-    """Stands for a message that could not be decoded, until somebody can refuse it properly."""
-
-
-def _in_one_task(kind: str, handler: Any) -> Behaviour:
-    """Make of any handler a coroutine function that takes care of its request and responses."""
-    respond = _responding(getattr(handler, kind), handler.response_serializer)
-
-    async def behave(request: Any, context: Context) -> Any:
-        if kind.startswith("unary_"):
-            return await respond(_decoded(request), context)
-        try:
-            return await respond(_decoded_stream(request), context)
-        except HerdbookError:
-            await _drain(request)
-            raise
-
-    return behave
 
 
 def _responding(behaviour: Behaviour, serialize: Callable[[Any], bytes]) -> Behaviour:
@@ -144,15 +147,24 @@ def _serialized(serialize: Callable[[Any], bytes], response: Any) -> bytes:
     return data
 
 
-def _decoded(request: Any) -> Any:
-    if isinstance(request, _Malformed):
-        raise FieldInvalid("The request is no valid message of this method.")
-    return request
+def _decoding(deserialize: Callable[[bytes], Any]) -> Callable[[bytes], Any]:
+    """Decode inside of the layers: they count the bytes, and refuse what gRPC calls INTERNAL."""
+
+    def decode(data: bytes) -> Any:
+        calls.current().received_bytes += len(data)
+        try:
+            return deserialize(data)
+        except (DecodeError, ValueError) as error:
+            raise FieldInvalid("The request is no valid message of this method.") from error
+
+    return decode
 
 
-async def _decoded_stream(requests: AsyncIterator[Any]) -> AsyncIterator[Any]:
-    async for request in requests:
-        yield _decoded(request)
+async def _decoded(
+    messages: AsyncIterator[bytes], decode: Callable[[bytes], Any]
+) -> AsyncIterator[Any]:
+    async for message in messages:
+        yield decode(message)
 
 
 async def _drain(requests: AsyncIterator[Any]) -> None:
@@ -175,19 +187,6 @@ async def _drain(requests: AsyncIterator[Any]) -> None:
     finally:
         reading.cancel()
         await asyncio.gather(reading, return_exceptions=True)
-
-
-def _tolerant(deserialize: Callable[[bytes], Any]) -> Callable[[bytes], Any]:
-    """Count bytes, and put off the refusal of what cannot be decoded, which gRPC calls INTERNAL."""
-
-    def deserialize_or_mark(data: bytes) -> Any:
-        calls.note_received(len(data))
-        try:
-            return deserialize(data)
-        except (DecodeError, ValueError):
-            return _Malformed()
-
-    return deserialize_or_mark
 
 
 def _unless_done(serialize: Callable[[Any], bytes]) -> Callable[[Any], bytes]:
