@@ -46,6 +46,14 @@ statements follow indexes from few rows to few rows; other ways to scan and to j
 planner falls for as long as it has no statistics.
 """
 
+TCP_OPTIONS: Final = {
+    "TCP_KEEPIDLE": 15,
+    "TCP_KEEPINTVL": 5,
+    "TCP_KEEPCNT": 3,
+    "TCP_USER_TIMEOUT": 10_000,
+}
+"""How long silence of the peer is borne, in seconds, and what was sent unheard, in milliseconds."""
+
 if TYPE_CHECKING:
     Driver = asyncpg.Connection[asyncpg.Record] | PoolConnectionProxy[asyncpg.Record]
     Pool = asyncpg.Pool[asyncpg.Record]
@@ -64,7 +72,7 @@ def keep_alive(connection: Driver) -> None:
     if peer is None or peer.family == getattr(socket, "AF_UNIX", None):
         return
     peer.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-    for name, value in (("TCP_KEEPIDLE", 15), ("TCP_KEEPINTVL", 5), ("TCP_KEEPCNT", 3)):
+    for name, value in TCP_OPTIONS.items():
         if hasattr(socket, name):
             peer.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), value)
 
