@@ -357,6 +357,10 @@ class ConnectionLost(Unavailable):
     """The connection broke in the middle of a call."""
 
 
+class EncryptionMismatch(Unavailable):
+    """Client and server do not agree about TLS."""
+
+
 class ChecksumMismatch(DataLoss):
     """Bytes that came from the server do not have their digest, even when fetched again."""
 

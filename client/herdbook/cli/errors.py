@@ -40,6 +40,11 @@ def hint_of(error: BaseException, *, server: str | None = None) -> str:
     """Tells what a person might try next; empty if nothing comes to mind."""
     if isinstance(error, _TRANSIENT):
         return "try again in a moment"
+    if isinstance(error, errors.EncryptionMismatch):
+        return (
+            "--tls and --no-tls say whether to encrypt, --tls-ca whom to trust, "
+            "--tls-cert with --tls-key who calls"
+        )
     if isinstance(error, errors.Unavailable):
         where = f" at {server}" if server else ""
         return (

@@ -14,6 +14,7 @@ from herdbook.core.retrying import Backoff
 from herdbook.core.values import Bookmark, ReferenceState, Replica
 from herdbook.errors import (
     ClientClosed,
+    EncryptionMismatch,
     ForkedProcess,
     HerdbookError,
     InvalidArgument,
@@ -33,7 +34,13 @@ SILENCE_SECONDS: Final = 75.0
 """A connection without a word for this long is given up: bookmarks come every 30 seconds."""
 
 _ENDS = (ClientClosed, ForkedProcess)
-_REFUSALS = (InvalidArgument, PermissionDenied, Unauthenticated, Unimplemented)
+_REFUSALS = (
+    EncryptionMismatch,
+    InvalidArgument,
+    PermissionDenied,
+    Unauthenticated,
+    Unimplemented,
+)
 _STALE_BOOKMARKS = 3
 
 
@@ -102,6 +109,11 @@ class Watch:
     def known(self) -> tuple[ReferenceState, ...]:
         """The last state of each reference."""
         return tuple(self._known.values())
+
+    @property
+    def admitted(self) -> bool:
+        """Whether the server has ever answered."""
+        return self._admitted
 
     @property
     def revision(self) -> int:

@@ -30,7 +30,7 @@ def get_manifest(caller: Caller, reference: str, *, cancel: CancelToken) -> Vers
         try:
             manifest = _read(caller, reference, cancel)
         except HerdbookError as error:
-            attempts.failed(error)
+            attempts.failed(caller.explained(error))
         else:
             _check_named(manifest, asked)
             return manifest

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from herdbook.core.retrying import Backoff
-from herdbook.errors import DeadlineExceeded, HerdbookError, Unavailable
+from herdbook.errors import DeadlineExceeded, EncryptionMismatch, HerdbookError, Unavailable
 from herdbook.transfer.cancellation import CancelToken
 from herdbook.transport.caller import BACKOFF
 from herdbook.transport.jitter import jitter
@@ -14,6 +14,7 @@ PATIENCE: Final = Backoff(first_seconds=0.1, longest_seconds=10.0, attempts=13)
 """Attempts of a transfer that has come somewhere: about a minute without a server."""
 
 _SLOWEST_BYTES_PER_SECOND = 64 * 1024
+_PASSING = (Unavailable, DeadlineExceeded)
 
 
 def stream_timeout_seconds(size_bytes: int, *, timeout_seconds: float) -> float:
@@ -51,7 +52,9 @@ class Persistence:
         """
         self._cancel.check()
         backoff = self._backoff
-        if not isinstance(error, Unavailable | DeadlineExceeded) or failures >= backoff.attempts:
+        if isinstance(error, EncryptionMismatch) or not isinstance(error, _PASSING):
+            raise error
+        if failures >= backoff.attempts:
             raise error
         self._cancel.wait(backoff.delay_after(error, failures, jitter=jitter()))
 

@@ -44,6 +44,7 @@ class AioCaller:
         self._waiters: set[asyncio.Event] = set()
         self._process: int | None = None
         self._closed = False
+        self._answered = False
 
     @property
     def closed(self) -> bool:
@@ -78,7 +79,9 @@ class AioCaller:
         failures = 0
         while True:
             try:
-                return operation.decode(await self._attempt(operation.method, request, deadline))
+                answer = await self._attempt(operation.method, request, deadline)
+                self._answered = True
+                return operation.decode(answer)
             except HerdbookError as error:
                 failures += 1
                 delay = self._backoff.delay_before_repeating(
@@ -88,8 +91,16 @@ class AioCaller:
                     jitter=jitter(),
                 )
                 if delay is None or time.monotonic() + delay >= deadline or self.closed:
-                    raise
+                    raise await self.explained(error) from error.__cause__
             await self.wait(delay)
+
+    async def explained(self, error: HerdbookError) -> HerdbookError:
+        """Returns what says more about why the server is not reached, or the error itself."""
+        if self._answered or self.closed:
+            return error
+        from herdbook.transport.diagnosis import explained
+
+        return await asyncio.to_thread(explained, error, self.connection)
 
     async def _attempt(self, method: str, request: bytes, deadline: float) -> bytes:
         with self.translated():

@@ -37,7 +37,7 @@ async def follow(
         except ClientClosed:
             return
         except HerdbookError as failure:
-            error = failure
+            error = failure if watch.admitted else await caller.explained(failure)
         pause = watch.broke(error, jitter=jitter())
         yield pause
         await caller.wait(pause.retry_in_seconds)

@@ -75,6 +75,7 @@ class Caller:
         self._channel: grpc.Channel | None = None
         self._unary: dict[str, grpc.UnaryUnaryMultiCallable[bytes, bytes]] = {}
         self._process: int | None = None
+        self._answered = False
 
     @property
     def closed(self) -> bool:
@@ -112,9 +113,9 @@ class Caller:
         failures = 0
         while True:
             try:
-                return operation.decode(
-                    self._attempt(operation.method, request, deadline, breaks_off)
-                )
+                answer = self._attempt(operation.method, request, deadline, breaks_off)
+                self._answered = True
+                return operation.decode(answer)
             except HerdbookError as error:
                 failures += 1
                 delay = self._backoff.delay_before_repeating(
@@ -124,7 +125,15 @@ class Caller:
                     jitter=jitter(),
                 )
                 if delay is None or time.monotonic() + delay >= deadline or self.wait(delay):
-                    raise
+                    raise self.explained(error) from error.__cause__
+
+    def explained(self, error: HerdbookError) -> HerdbookError:
+        """Returns what says more about why the server is not reached, or the error itself."""
+        if self._answered or self.closed:
+            return error
+        from herdbook.transport.diagnosis import explained
+
+        return explained(error, self.connection)
 
     def _attempt(
         self, method: str, request: bytes, deadline: float, breaks_off: BreaksOff | None

@@ -128,7 +128,7 @@ class Connection:
         if self.tls is None:
             return None
         return grpc.ssl_channel_credentials(
-            root_certificates=_contents(self.tls.ca or _authorities_of_this_machine()),
+            root_certificates=_contents(self.tls.ca or authorities()),
             private_key=_contents(self.tls.key),
             certificate_chain=_contents(self.tls.cert),
         )
@@ -176,8 +176,8 @@ def _switch(text: str | None, *, default: bool) -> bool:
     raise FieldInvalid(f"HERDBOOK_TLS is {text!r}; it must be 1 or 0.")
 
 
-def _authorities_of_this_machine() -> str | None:
-    """Finds the file that lists them; None where gRPC is told, or must make do with its own list.
+def authorities() -> str | None:
+    """Finds the file that lists whom this machine trusts; None where gRPC knows a list itself.
 
     Left to itself, gRPC for Python trusts what it brings along, whatever the machine trusts.
     """

@@ -35,7 +35,7 @@ def follow(
         except ClientClosed:
             return
         except HerdbookError as failure:
-            error = failure
+            error = failure if watch.admitted else caller.explained(failure)
         pause = watch.broke(error, jitter=jitter())
         yield pause
         caller.wait(pause.retry_in_seconds)

@@ -72,6 +72,15 @@ def test_a_server_that_is_away_is_found_wrong_and_the_rest_is_looked_at(
     ]
 
 
+def test_a_connection_that_fails_for_want_of_tls_is_told_as_that(herdbook: CommandLine) -> None:
+    mismatch = errors.EncryptionMismatch("It speaks TLS, and this client does not.")
+    result = herdbook("doctor", get_server_info=mismatch)
+    assert result.exit_code == 1
+    assert "It speaks TLS" in result.stdout
+    assert "--tls-ca" in result.stdout
+    assert "is a server running" not in result.stdout
+
+
 def test_people_read_one_line_a_check(herdbook: CommandLine) -> None:
     shown = herdbook("doctor", get_server_info=errors.Unauthenticated("No token.")).stdout
     assert "failed  server" in shown

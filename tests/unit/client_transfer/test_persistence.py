@@ -8,6 +8,7 @@ from herdbook.errors import (
     ChunkLost,
     ConnectionLost,
     DeadlineExceeded,
+    EncryptionMismatch,
     ErrorDetails,
     HerdbookError,
     Unavailable,
@@ -57,8 +58,11 @@ def test_progress_starts_the_count_anew(persistence: Persistence) -> None:
     assert endured(attempts, ConnectionLost()) == 10
 
 
-def test_what_another_attempt_cannot_help_is_raised_at_once(persistence: Persistence) -> None:
-    assert endured(persistence.attempts(), ChunkLost()) == 1
+@pytest.mark.parametrize("error", [ChunkLost(), EncryptionMismatch()])
+def test_what_another_attempt_cannot_help_is_raised_at_once(
+    persistence: Persistence, error: HerdbookError
+) -> None:
+    assert endured(persistence.attempts(), error) == 1
 
 
 def test_a_transfer_that_was_given_up_says_so(
