@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,6 +28,7 @@ from herdbook_server.registry.models import ModelRegistry
 from herdbook_server.registry.stages import StageRegistry
 from herdbook_server.registry.versions import VersionRegistry
 from herdbook_server.rpc.authentication import Authentication, Tokens, TokensInvalid
+from herdbook_server.rpc.endless import EndlessCalls
 from herdbook_server.rpc.health import Health
 from herdbook_server.rpc.interceptors import Layer
 from herdbook_server.rpc.measuring import Measuring
@@ -181,7 +182,8 @@ async def _start(settings: Settings, engines: _Engines, stack: AsyncExitStack) -
     )
     authentication = _authentication(settings)
     transport = _transport(settings)
-    layers = _layers(authentication, engines.telemetry)
+    endless = EndlessCalls()
+    layers = [*_layers(authentication, engines.telemetry), endless]
     server = create_server(_servicers(settings, engines, fleet, hub), health, layers, transport)
     port = add_port(server, settings.listen, transport)
     if engines.telemetry is not None:
@@ -196,7 +198,7 @@ async def _start(settings: Settings, engines: _Engines, stack: AsyncExitStack) -
     for name, work in works.items():
         stack.push_async_callback(_end, asyncio.create_task(_keep_running(name, work), name=name))
     await server.start()
-    stack.push_async_callback(_drain, settings, health, hub, server)
+    stack.push_async_callback(_drain, settings, [health.drain, hub.drain, endless.drain], server)
     running_server = RunningServer(_address(settings.listen, port), port, authentication, hub)
     _announce(settings, engines, running_server)
     return running_server
@@ -266,11 +268,13 @@ async def _end(task: asyncio.Task[None]) -> None:
     await asyncio.wait({task})
 
 
-async def _drain(settings: Settings, health: Health, hub: Hub, server: grpc.aio.Server) -> None:
-    """Tell callers to go elsewhere, and let calls under way end."""
+async def _drain(
+    settings: Settings, ends: Sequence[Callable[[], None]], server: grpc.aio.Server
+) -> None:
+    """Tell callers to go elsewhere, end what has no end of its own, and let other calls end."""
     logger.info("draining", extra={"fields": {"grace_seconds": settings.drain_seconds}})
-    await health.drain()
-    hub.drain()
+    for end in ends:
+        end()
     await server.stop(settings.drain_seconds)
     logger.info("stopped")
 

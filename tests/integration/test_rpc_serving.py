@@ -27,6 +27,8 @@ from tests.support.waiting import wait_until
 
 SERVING = health_pb2.HealthCheckResponse.SERVING
 NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
+SERVICE_UNKNOWN = health_pb2.HealthCheckResponse.SERVICE_UNKNOWN
+SERVICE = "herdbook.v1.AliasService"
 
 
 async def test_a_server_says_what_it_is(server: ServerProcess, channel: grpc.aio.Channel) -> None:
@@ -90,6 +92,28 @@ async def test_a_server_that_drains_says_so_before_it_ends_watches(
             await read_to_the_end(watch)
     assert refusal(caught.value) == (grpc.StatusCode.UNAVAILABLE, "DRAINING")
     await serving
+
+
+async def test_a_server_that_ends_does_not_wait_for_those_who_watch_its_health_or_ask_on(
+    embedded_engines: Engines, tmp_path: Path
+) -> None:
+    with ServerProcess(embedded_engines, tmp_path, drain_seconds="120") as server:
+        async with grpc.aio.insecure_channel(server.address) as channel:
+            stub = health_pb2_grpc.HealthStub(channel)
+            named = stub.Watch(health_pb2.HealthCheckRequest(service=SERVICE))
+            unknown = stub.Watch(health_pb2.HealthCheckRequest(service="no.such.Service"))
+            asking = reflection_pb2_grpc.ServerReflectionStub(channel).ServerReflectionInfo()
+            await asking.write(reflection_pb2.ServerReflectionRequest(list_services=""))
+            assert (await asking.read()).HasField("list_services_response")
+            assert (await named.read()).status == SERVING
+            assert (await unknown.read()).status == SERVICE_UNKNOWN
+            server.process.terminate()
+            assert (await named.read()).status == NOT_SERVING
+            for stream in (named, unknown, asking):
+                with pytest.raises(grpc.aio.AioRpcError) as caught:
+                    await stream.read()
+                assert refusal(caught.value) == (grpc.StatusCode.UNAVAILABLE, "DRAINING")
+            assert await asyncio.to_thread(server.process.wait, 30) == 0
 
 
 def test_a_server_asked_to_end_ends_watches_and_itself(own_server: ServerProcess) -> None:
