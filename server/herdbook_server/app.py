@@ -118,7 +118,7 @@ async def migrate(settings: Settings) -> int:
 async def _open_engines(settings: Settings, stack: AsyncExitStack) -> _Engines:
     collected = telemetry.start(settings.otlp_endpoint, _optional_address(settings))
     if collected is not None:
-        stack.callback(collected.close)
+        stack.push_async_callback(asyncio.to_thread, collected.close)
     database = await _open_database(settings, stack)
     if settings.embedded_database or settings.migrate:
         await database.migrate()

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import threading
+import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -24,11 +26,8 @@ DURATION_BOUNDS_SECONDS = (
 )
 """Where the buckets of histograms end; OpenTelemetry's own are made for milliseconds."""
 
-_ENDPOINT_VARIABLES = (
-    "OTEL_EXPORTER_OTLP_ENDPOINT",
-    "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT",
-    "OTEL_EXPORTER_OTLP_METRICS_ENDPOINT",
-)
+CLOSING_SECONDS = 3.0
+"""How long telemetry tries to send its last figures; a collector that is away holds up no stop."""
 
 
 class TelemetryFailed(Exception):
@@ -63,31 +62,56 @@ def start(
     Raises:
         TelemetryFailed: The address for Prometheus cannot be listened at.
     """
-    exports = otlp_endpoint is not None or any(map(os.environ.get, _ENDPOINT_VARIABLES))
-    if not exports and prometheus_address is None:
+    traced = _is_exported("TRACES", otlp_endpoint)
+    counted = _is_exported("METRICS", otlp_endpoint)
+    if _is_disabled() or not (traced or counted or prometheus_address is not None):
         return None
     from opentelemetry.sdk.metrics import MeterProvider
     from opentelemetry.sdk.resources import Resource
     from opentelemetry.sdk.trace import TracerProvider
 
     resource = Resource.create({"service.name": "herdbook", "service.version": version("herdbook")})
-    traces = TracerProvider(resource=resource)
-    readers: list[MetricReader] = []
-    if exports:
+    traces = TracerProvider(resource=resource, shutdown_on_exit=False)
+    if traced:
         _export_traces(traces, otlp_endpoint)
-        readers.append(_exporting_reader(otlp_endpoint))
+    readers = [_exporting_reader(otlp_endpoint)] if counted else []
     close_prometheus = _nothing
     if prometheus_address is not None:
         reader, close_prometheus = _prometheus_reader(*prometheus_address)
         readers.append(reader)
-    metrics = MeterProvider(readers, resource=resource, views=[_durations_view()])
+    views = [_durations_view()]
+    metrics = MeterProvider(readers, resource=resource, views=views, shutdown_on_exit=False)
 
     def close() -> None:
-        traces.shutdown()
-        metrics.shutdown()
+        _end(traces.shutdown, metrics.shutdown)
         close_prometheus()
 
     return Telemetry(traces.get_tracer(SCOPE), metrics.get_meter(SCOPE), close)
+
+
+def _is_disabled() -> bool:
+    return os.environ.get("OTEL_SDK_DISABLED", "").strip().lower() == "true"
+
+
+def _is_exported(signal: str, endpoint: str | None) -> bool:
+    """Whether traces or metrics have somewhere to go and are wanted there.
+
+    The variables are those of
+    https://opentelemetry.io/docs/specs/otel/configuration/sdk-environment-variables/.
+    """
+    exporters = os.environ.get(f"OTEL_{signal}_EXPORTER") or "otlp"
+    variables = ("OTEL_EXPORTER_OTLP_ENDPOINT", f"OTEL_EXPORTER_OTLP_{signal}_ENDPOINT")
+    return "otlp" in exporters.split(",") and any((endpoint, *map(os.environ.get, variables)))
+
+
+def _end(*ends: Callable[[], None]) -> None:
+    """Run all at once and leave behind what takes too long."""
+    threads = [threading.Thread(target=end, daemon=True) for end in ends]
+    for thread in threads:
+        thread.start()
+    deadline = time.monotonic() + CLOSING_SECONDS
+    for thread in threads:
+        thread.join(max(0.0, deadline - time.monotonic()))
 
 
 def _durations_view() -> View:

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import dataclasses
+import threading
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import grpc
 import pytest
+from opentelemetry.proto.collector.metrics.v1 import metrics_service_pb2 as metrics_pb2
+from opentelemetry.proto.collector.metrics.v1 import metrics_service_pb2_grpc as metrics_grpc
 from opentelemetry.proto.collector.trace.v1 import trace_service_pb2 as traces_pb2
 from opentelemetry.proto.collector.trace.v1 import trace_service_pb2_grpc as traces_grpc
 from opentelemetry.proto.trace.v1.trace_pb2 import Span
@@ -23,28 +27,98 @@ WATCH = "herdbook.v1.AliasService/WatchAliases"
 
 
 class Collector(traces_grpc.TraceServiceServicer):
-    """Keeps the spans that it is sent."""
+    """Keeps the spans that it is sent; unless it is open, it answers nobody."""
 
     def __init__(self) -> None:
         self.spans: list[Span] = []
+        self.open = threading.Event()
+        self.open.set()
 
     def Export(self, request, context):  # noqa: N802 - OpenTelemetry names it
+        self.open.wait()
         for resource in request.resource_spans:
             for scope in resource.scope_spans:
                 self.spans += scope.spans
         return traces_pb2.ExportTraceServiceResponse()
 
 
+class Figures(metrics_grpc.MetricsServiceServicer):
+    """Keeps the names of the metrics that it is sent."""
+
+    def __init__(self) -> None:
+        self.names: set[str] = set()
+
+    def Export(self, request, context):  # noqa: N802 - OpenTelemetry names it
+        for resource in request.resource_metrics:
+            for scope in resource.scope_metrics:
+                self.names |= {metric.name for metric in scope.metrics}
+        return metrics_pb2.ExportMetricsServiceResponse()
+
+
 @pytest.fixture
-def collector() -> Iterator[tuple[Collector, str]]:
+def figures() -> Figures:
+    return Figures()
+
+
+@pytest.fixture
+def collector(figures: Figures) -> Iterator[tuple[Collector, str]]:
     """A collector, and where it listens."""
     kept = Collector()
     server = grpc.server(ThreadPoolExecutor(2))
     traces_grpc.add_TraceServiceServicer_to_server(kept, server)
+    metrics_grpc.add_MetricsServiceServicer_to_server(figures, server)
     port = server.add_insecure_port(f"{LOOPBACK}:0")
     server.start()
     yield kept, f"http://{LOOPBACK}:{port}"
+    kept.open.set()
     server.stop(None).wait()
+
+
+def told(engines: Engines, **variables: str) -> Engines:
+    """The engines, with more in the server's environment."""
+    return dataclasses.replace(engines, environment={**engines.environment, **variables})
+
+
+ASKED: Mapping[str, tuple[Mapping[str, str], bool, bool]] = {
+    "everything": ({"OTEL_EXPORTER_OTLP_ENDPOINT": ""}, True, True),
+    "traces alone": ({"OTEL_EXPORTER_OTLP_TRACES_ENDPOINT": ""}, True, False),
+    "metrics alone": ({"OTEL_EXPORTER_OTLP_METRICS_ENDPOINT": ""}, False, True),
+    "no traces": ({"OTEL_EXPORTER_OTLP_ENDPOINT": "", "OTEL_TRACES_EXPORTER": "none"}, False, True),
+    "nothing": ({"OTEL_EXPORTER_OTLP_ENDPOINT": "", "OTEL_SDK_DISABLED": "true"}, False, False),
+}
+
+
+@pytest.mark.parametrize(("variables", "traced", "counted"), ASKED.values(), ids=ASKED)
+def test_each_signal_goes_where_the_variables_of_opentelemetry_say(
+    embedded_engines: Engines,
+    tmp_path: Path,
+    collector: tuple[Collector, str],
+    figures: Figures,
+    variables: Mapping[str, str],
+    traced: bool,
+    counted: bool,
+) -> None:
+    kept, endpoint = collector
+    engines = told(embedded_engines, **{name: to or endpoint for name, to in variables.items()})
+    with ServerProcess(engines, tmp_path) as server:
+        with Stubs(server.address) as stubs:
+            stubs.refer("m")
+        assert server.terminate() == 0
+    assert bool(kept.spans) is traced
+    assert ("rpc.server.call.duration" in figures.names) is counted
+    assert "Failed to export" not in server.read_log()
+
+
+def test_a_collector_that_does_not_answer_holds_up_no_stop(
+    embedded_engines: Engines, tmp_path: Path, collector: tuple[Collector, str]
+) -> None:
+    kept, endpoint = collector
+    kept.open.clear()
+    patient = told(embedded_engines, OTEL_EXPORTER_OTLP_TIMEOUT="3600")
+    with ServerProcess(patient, tmp_path, otlp_endpoint=endpoint) as server:
+        with Stubs(server.address) as stubs:
+            stubs.refer("m")
+        assert server.terminate() == 0
 
 
 def attributes(span: Span) -> dict[str, str]:
