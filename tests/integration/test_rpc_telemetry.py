@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
+import json
+import re
 import threading
 import urllib.request
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from pathlib import Path
 
 import grpc
@@ -23,10 +26,11 @@ from tests.support.server import Engines, ServerProcess
 from tests.support.stubs import Stubs, unique
 
 TRACE_ID = "0af7651916cd43dd8448eb211c80319c"
+DASHBOARD = Path(__file__).parents[2] / "deploy/grafana/herdbook.json"
 WATCH = "herdbook.v1.AliasService/WatchAliases"
 
 
-class Collector(traces_grpc.TraceServiceServicer):
+class Traces(traces_grpc.TraceServiceServicer):
     """Keeps the spans that it is sent; unless it is open, it answers nobody."""
 
     def __init__(self) -> None:
@@ -42,36 +46,44 @@ class Collector(traces_grpc.TraceServiceServicer):
         return traces_pb2.ExportTraceServiceResponse()
 
 
-class Figures(metrics_grpc.MetricsServiceServicer):
-    """Keeps the names of the metrics that it is sent."""
+class Metrics(metrics_grpc.MetricsServiceServicer):
+    """Remembers that it was sent something."""
 
     def __init__(self) -> None:
-        self.names: set[str] = set()
+        self.came = False
 
     def Export(self, request, context):  # noqa: N802 - OpenTelemetry names it
-        for resource in request.resource_metrics:
-            for scope in resource.scope_metrics:
-                self.names |= {metric.name for metric in scope.metrics}
+        self.came = True
         return metrics_pb2.ExportMetricsServiceResponse()
 
 
-@pytest.fixture
-def figures() -> Figures:
-    return Figures()
+class Collector:
+    """What an OpenTelemetry collector is to a server."""
+
+    def __init__(self) -> None:
+        self.traces, self.metrics = Traces(), Metrics()
+        self._server = grpc.server(ThreadPoolExecutor(2))
+        traces_grpc.add_TraceServiceServicer_to_server(self.traces, self._server)
+        metrics_grpc.add_MetricsServiceServicer_to_server(self.metrics, self._server)
+        self.endpoint = f"http://{LOOPBACK}:{self._server.add_insecure_port(f'{LOOPBACK}:0')}"
+        self._server.start()
+
+    @property
+    def signals(self) -> set[str]:
+        """The kinds of telemetry that came."""
+        came = {"traces": bool(self.traces.spans), "metrics": self.metrics.came}
+        return {signal for signal, has_come in came.items() if has_come}
+
+    def close(self) -> None:
+        """Answer whoever waits, and stop."""
+        self.traces.open.set()
+        self._server.stop(None).wait()
 
 
 @pytest.fixture
-def collector(figures: Figures) -> Iterator[tuple[Collector, str]]:
-    """A collector, and where it listens."""
-    kept = Collector()
-    server = grpc.server(ThreadPoolExecutor(2))
-    traces_grpc.add_TraceServiceServicer_to_server(kept, server)
-    metrics_grpc.add_MetricsServiceServicer_to_server(figures, server)
-    port = server.add_insecure_port(f"{LOOPBACK}:0")
-    server.start()
-    yield kept, f"http://{LOOPBACK}:{port}"
-    kept.open.set()
-    server.stop(None).wait()
+def collector() -> Iterator[Collector]:
+    with closing(Collector()) as running:
+        yield running
 
 
 def told(engines: Engines, **variables: str) -> Engines:
@@ -79,43 +91,40 @@ def told(engines: Engines, **variables: str) -> Engines:
     return dataclasses.replace(engines, environment={**engines.environment, **variables})
 
 
-ASKED: Mapping[str, tuple[Mapping[str, str], bool, bool]] = {
-    "everything": ({"OTEL_EXPORTER_OTLP_ENDPOINT": ""}, True, True),
-    "traces alone": ({"OTEL_EXPORTER_OTLP_TRACES_ENDPOINT": ""}, True, False),
-    "metrics alone": ({"OTEL_EXPORTER_OTLP_METRICS_ENDPOINT": ""}, False, True),
-    "no traces": ({"OTEL_EXPORTER_OTLP_ENDPOINT": "", "OTEL_TRACES_EXPORTER": "none"}, False, True),
-    "nothing": ({"OTEL_EXPORTER_OTLP_ENDPOINT": "", "OTEL_SDK_DISABLED": "true"}, False, False),
+ALL = "OTEL_EXPORTER_OTLP_ENDPOINT"
+ASKED: Mapping[str, tuple[Mapping[str, str], set[str]]] = {
+    "everything": ({ALL: ""}, {"traces", "metrics"}),
+    "traces alone": ({"OTEL_EXPORTER_OTLP_TRACES_ENDPOINT": ""}, {"traces"}),
+    "metrics alone": ({"OTEL_EXPORTER_OTLP_METRICS_ENDPOINT": ""}, {"metrics"}),
+    "no traces": ({ALL: "", "OTEL_TRACES_EXPORTER": "none"}, {"metrics"}),
+    "no metrics": ({ALL: "", "OTEL_METRICS_EXPORTER": "none"}, {"traces"}),
+    "nothing": ({ALL: "", "OTEL_SDK_DISABLED": "true"}, set()),
 }
 
 
-@pytest.mark.parametrize(("variables", "traced", "counted"), ASKED.values(), ids=ASKED)
+@pytest.mark.parametrize("asked", ASKED.values(), ids=ASKED)
 def test_each_signal_goes_where_the_variables_of_opentelemetry_say(
     embedded_engines: Engines,
     tmp_path: Path,
-    collector: tuple[Collector, str],
-    figures: Figures,
-    variables: Mapping[str, str],
-    traced: bool,
-    counted: bool,
+    collector: Collector,
+    asked: tuple[Mapping[str, str], set[str]],
 ) -> None:
-    kept, endpoint = collector
-    engines = told(embedded_engines, **{name: to or endpoint for name, to in variables.items()})
-    with ServerProcess(engines, tmp_path) as server:
+    variables, signals = asked
+    given = {name: to or collector.endpoint for name, to in variables.items()}
+    with ServerProcess(told(embedded_engines, **given), tmp_path) as server:
         with Stubs(server.address) as stubs:
             stubs.refer("m")
         assert server.terminate() == 0
-    assert bool(kept.spans) is traced
-    assert ("rpc.server.call.duration" in figures.names) is counted
+    assert collector.signals == signals
     assert "Failed to export" not in server.read_log()
 
 
 def test_a_collector_that_does_not_answer_holds_up_no_stop(
-    embedded_engines: Engines, tmp_path: Path, collector: tuple[Collector, str]
+    embedded_engines: Engines, tmp_path: Path, collector: Collector
 ) -> None:
-    kept, endpoint = collector
-    kept.open.clear()
+    collector.traces.open.clear()
     patient = told(embedded_engines, OTEL_EXPORTER_OTLP_TIMEOUT="3600")
-    with ServerProcess(patient, tmp_path, otlp_endpoint=endpoint) as server:
+    with ServerProcess(patient, tmp_path, otlp_endpoint=collector.endpoint) as server:
         with Stubs(server.address) as stubs:
             stubs.refer("m")
         assert server.terminate() == 0
@@ -126,17 +135,16 @@ def attributes(span: Span) -> dict[str, str]:
 
 
 def test_a_call_is_a_span_of_the_callers_trace(
-    engines: Engines, tmp_path: Path, collector: tuple[Collector, str]
+    engines: Engines, tmp_path: Path, collector: Collector
 ) -> None:
-    kept, endpoint = collector
-    with ServerProcess(engines, tmp_path, otlp_endpoint=endpoint) as server:
+    with ServerProcess(engines, tmp_path, otlp_endpoint=collector.endpoint) as server:
         with Stubs(server.address) as stubs:
             request = version_pb2.ResolveReferenceRequest(reference="fraud/tc")
             metadata = [("traceparent", f"00-{TRACE_ID}-b7ad6b7169203331-01")]
             with pytest.raises(grpc.RpcError):
                 stubs.versions.ResolveReference(request, metadata=metadata)
         server.terminate()
-    span = next(span for span in kept.spans if span.name.endswith("ResolveReference"))
+    span = next(span for span in collector.traces.spans if span.name.endswith("ResolveReference"))
     assert span.trace_id.hex() == TRACE_ID
     assert attributes(span)["rpc.response.status_code"] == "NOT_FOUND"
     assert attributes(span)["error.type"] == "MODEL_NOT_FOUND"
@@ -144,17 +152,16 @@ def test_a_call_is_a_span_of_the_callers_trace(
 
 
 def test_a_watch_is_a_span_that_ends_at_once(
-    embedded_engines: Engines, tmp_path: Path, collector: tuple[Collector, str]
+    embedded_engines: Engines, tmp_path: Path, collector: Collector
 ) -> None:
-    kept, endpoint = collector
-    with ServerProcess(embedded_engines, tmp_path, otlp_endpoint=endpoint) as server:
+    with ServerProcess(embedded_engines, tmp_path, otlp_endpoint=collector.endpoint) as server:
         with Stubs(server.address) as stubs:
             watch = stubs.aliases.WatchAliases(alias_pb2.WatchAliasesRequest(references=["m@a"]))
             next(watch)
             stubs.refer("m")
             watch.cancel()
         server.terminate()
-    spans = {span.name: span for span in kept.spans}
+    spans = {span.name: span for span in collector.traces.spans}
     registered = spans["herdbook.v1.VersionService/RegisterVersion"]
     assert spans[WATCH].end_time_unix_nano < registered.start_time_unix_nano
 
@@ -181,6 +188,18 @@ def test_prometheus_finds_figures_of_calls_database_and_store(
     assert has(lines, "herdbook_database_duration_seconds_count", 'operation="write"')
     assert has(lines, "herdbook_chunk_store_bytes_total", 'operation="put"')
     assert has(lines, "herdbook_watches", " 1.0")
+    assert [name for name in shown() if not any(line.startswith(name) for line in lines)] == []
+
+
+def shown() -> list[str]:
+    """The metrics on the dashboard."""
+    expressions = [
+        target["expr"]
+        for panel in json.loads(DASHBOARD.read_text())["panels"]
+        for target in panel["targets"]
+    ]
+    names = {re.search(r"\w+(?=\{)", expression) for expression in expressions}
+    return sorted(found[0] for found in names if found)
 
 
 def has(lines: list[str], *words: str) -> bool:
