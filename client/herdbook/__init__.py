@@ -120,6 +120,7 @@ if TYPE_CHECKING:
         VersionInUse,
         VersionNotFound,
         Violation,
+        WatchTooWide,
     )
     from herdbook.live import (
         AsyncLease,
@@ -258,6 +259,7 @@ __all__ = [
     "VersionManifest",
     "VersionNotFound",
     "Violation",
+    "WatchTooWide",
     "__version__",
 ]
 

@@ -326,6 +326,10 @@ class SearchTooLong(ResourceExhausted):
     """The search takes more time than the server gives one: make the filter narrower."""
 
 
+class WatchTooWide(FailedPrecondition):
+    """More aliases lie below the prefixes of a watch than one watch follows."""
+
+
 class TooManyWatches(ResourceExhausted):
     """The server has no room for another watch."""
 

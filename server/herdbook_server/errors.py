@@ -208,6 +208,10 @@ class NoManifest(FailedPrecondition):
     """The version's contents lie outside the registry."""
 
 
+class WatchTooWide(FailedPrecondition):
+    """More aliases lie below the prefixes of a watch than one watch follows."""
+
+
 class ChunksMissing(FailedPrecondition):
     """The manifest names chunks that were not uploaded for this model."""
 

@@ -9,7 +9,14 @@ import pytest
 
 from herdbook_server.errors import ChunksMissing, LabelExists, ModelExists, RequestIdReused
 from herdbook_server.ports.references import ByAlias, ByLabel, ByNumber, Newest, NewestInStage
-from herdbook_server.ports.values import Contents, EventKind, RequestRecord, Resolution, Stage
+from herdbook_server.ports.values import (
+    Contents,
+    EventKind,
+    ReplicaState,
+    RequestRecord,
+    Resolution,
+    Stage,
+)
 from tests.contract.database_rows import (
     add_model,
     alias,
@@ -130,10 +137,12 @@ class RecordTests:
         self, database: Database
     ) -> None:
         await add_model(database)
-        with pytest.raises(ChunksMissing):  # noqa: PT012 - the block is what raises
+        with pytest.raises(ChunksMissing) as refusal:  # noqa: PT012 - the block is what raises
             async with database.write() as records:
                 lost = version(1, contents=Contents(digest_of("gone"), "", 1, 1))
                 await records.versions.insert(lost)
+        (condition,) = refusal.value.conditions
+        assert (condition.type, condition.subject) == ("manifest", digest_of("gone").hex())
 
     async def test_every_way_to_name_a_version_resolves(self, database: Database) -> None:
         await add_model(database, versions=3)
@@ -227,9 +236,11 @@ class RecordTests:
             for name in ("fraud/a", "fraud/b", "fraud", "frauds/c", "fraud/d"):
                 await records.aliases.put(alias("champion", 1, name))
             await records.models.save(model("fraud/d", deleted_at_us=1))
-            found = await records.aliases.under_prefix("fraud/")
-            everything = await records.aliases.under_prefix("")
+            found = await records.aliases.under_prefix("fraud/", limit=10)
+            first = await records.aliases.under_prefix("fraud/", limit=1)
+            everything = await records.aliases.under_prefix("", limit=10)
         assert [one.model for one in found] == ["fraud/a", "fraud/b"]
+        assert first == found[:1]
         assert len(everything) == 4
 
     async def test_moves_come_newest_first_and_go_on_behind_a_move(
@@ -331,6 +342,26 @@ class RecordTests:
             failed = report("r1", failure="out of memory", version=2, reported_at_us=5)
             await records.replicas.put(failed, expires_at_us=20)
             assert await records.replicas.live(now_us=15, limit=5) == [failed]
+
+    async def test_convergence_counts_the_living_and_lists_some_failures(
+        self, database: Database
+    ) -> None:
+        async with database.bookkeep() as records:
+            for number in range(101):
+                failed = report(f"f{number:03}", version=2, state=ReplicaState.FAILED)
+                await records.replicas.put(failed, expires_at_us=20)
+            serving = report("there", version=2, serving_version=2)
+            failed_before = report("back", version=2, serving_version=2, state=ReplicaState.FAILED)
+            await records.replicas.put(serving, expires_at_us=20)
+            await records.replicas.put(failed_before, expires_at_us=20)
+            await records.replicas.put(report("gone"), expires_at_us=10)
+            await records.replicas.put(report("other", "team/cow@b"), expires_at_us=20)
+            seen = await records.replicas.convergence("team/cow@champion", 2, now_us=15)
+            untargeted = await records.replicas.convergence("team/cow@champion", 0, now_us=15)
+        assert (seen.replica_count, seen.converged_count, seen.failed_count) == (103, 2, 101)
+        assert [one.replica_id for one in seen.failures] == [f"f{n:03}" for n in range(100)]
+        assert seen.serving_counts == {1: 101, 2: 2}
+        assert (untargeted.converged_count, untargeted.failed_count) == (0, 0)
 
     async def test_a_newcomer_does_not_replace_what_the_replica_has_said(
         self, database: Database

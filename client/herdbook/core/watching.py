@@ -23,6 +23,7 @@ from herdbook.errors import (
     ResponseInvalid,
     Unauthenticated,
     Unimplemented,
+    WatchTooWide,
 )
 from herdbook.v1 import alias_pb2
 
@@ -33,7 +34,7 @@ METHOD: Final = "/herdbook.v1.AliasService/WatchAliases"
 SILENCE_SECONDS: Final = 75.0
 """A connection without a word for this long is given up: bookmarks come every 30 seconds."""
 
-_ENDS = (ClientClosed, ForkedProcess)
+_ENDS = (ClientClosed, ForkedProcess, WatchTooWide)
 _REFUSALS = (
     EncryptionMismatch,
     InvalidArgument,
@@ -154,6 +155,8 @@ class Watch:
         before = self._known.get(state.reference)
         if before is not None and state.revision < before.revision:
             return False
+        if state.resolution is None and state.reference not in self._references:
+            return self._known.pop(state.reference, None) is not None
         self._known[state.reference] = state
         return before is None or (state.resolution, state.missing_reason) != (
             before.resolution,

@@ -145,7 +145,7 @@ class SetAliasRequest(_message.Message):
     reason: _builtins.str
     """Why, for the history; 4 KiB at most."""
     request_id: _builtins.str
-    """A UUID that makes a retry return the first answer."""
+    """A UUID that makes a retry within 30 days return the first answer."""
     def __init__(
         self,
         *,
@@ -214,7 +214,7 @@ class RollbackAliasRequest(_message.Message):
     reason: _builtins.str
     """Why, for the history; 4 KiB at most."""
     request_id: _builtins.str
-    """A UUID that makes a retry return the first answer."""
+    """A UUID that makes a retry within 30 days return the first answer."""
     def __init__(
         self,
         *,
@@ -282,7 +282,7 @@ class DeleteAliasRequest(_message.Message):
     reason: _builtins.str
     """Why, for the history; 4 KiB at most."""
     request_id: _builtins.str
-    """A UUID that makes a retry return the first answer."""
+    """A UUID that makes a retry within 30 days return the first answer."""
     def __init__(
         self,
         *,
@@ -514,7 +514,9 @@ class WatchAliasesRequest(_message.Message):
 
     @_builtins.property
     def model_prefixes(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """Watch every alias of every model whose name starts with one of these, such as `fraud/`; states come as `model@alias`."""
+        """Watch every alias of every model whose name starts with one of these, such as `fraud/`; 10,000 aliases at most. States come
+        as `model@alias`; one that is gone is told as missing, and need not be kept.
+        """
 
     @_builtins.property
     def known(self) -> _containers.RepeatedCompositeFieldContainer[Global___ReferenceState]:

@@ -28,8 +28,9 @@ if _version_not_supported:
 class AliasServiceStub(object):
     """Sets, rolls back, deletes, lists and watches aliases.
 
-    Every rpc may also return UNAUTHENTICATED (no or bad credentials), INVALID_ARGUMENT (a field out of bounds, with
-    google.rpc.BadRequest) and UNAVAILABLE (retry, after google.rpc.RetryInfo if given).
+    Every rpc may also return UNAUTHENTICATED (no or bad credentials), INVALID_ARGUMENT (FIELD_INVALID, NAME_INVALID,
+    ALIAS_INVALID or REFERENCE_INVALID: a field out of bounds, with google.rpc.BadRequest) and UNAVAILABLE (retry, after
+    google.rpc.RetryInfo if given).
     """
 
     def __init__(self, channel):
@@ -78,8 +79,9 @@ class AliasServiceStub(object):
 class AliasServiceServicer(object):
     """Sets, rolls back, deletes, lists and watches aliases.
 
-    Every rpc may also return UNAUTHENTICATED (no or bad credentials), INVALID_ARGUMENT (a field out of bounds, with
-    google.rpc.BadRequest) and UNAVAILABLE (retry, after google.rpc.RetryInfo if given).
+    Every rpc may also return UNAUTHENTICATED (no or bad credentials), INVALID_ARGUMENT (FIELD_INVALID, NAME_INVALID,
+    ALIAS_INVALID or REFERENCE_INVALID: a field out of bounds, with google.rpc.BadRequest) and UNAVAILABLE (retry, after
+    google.rpc.RetryInfo if given).
     """
 
     def SetAlias(self, request, context):
@@ -135,8 +137,9 @@ class AliasServiceServicer(object):
         """Streams what references name: first the present state of each, then a bookmark with initial_done, then changes as they
         commit, with a bookmark at least every 30 seconds of silence. States of one reference come with growing revisions;
         intermediate ones may be skipped, the latest always arrives. A reference that names nothing is a state, not an error.
-        The stream ends only by a break or with UNAVAILABLE / DRAINING, when the server stops, the connection is old or the server
-        cannot follow the record any more: reconnect with jitter, with what is known.
+        The stream ends by a break or with UNAVAILABLE / DRAINING, when the server stops, the connection is old or the server
+        cannot follow the record any more: reconnect with jitter, with what is known. It ends with FAILED_PRECONDITION /
+        WATCH_TOO_WIDE, at once or later, when more than 10,000 aliases lie below the prefixes.
         INVALID_ARGUMENT / REFERENCE_INVALID; RESOURCE_EXHAUSTED / TOO_MANY_WATCHES.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
@@ -192,8 +195,9 @@ def add_AliasServiceServicer_to_server(servicer, server):
 class AliasService(object):
     """Sets, rolls back, deletes, lists and watches aliases.
 
-    Every rpc may also return UNAUTHENTICATED (no or bad credentials), INVALID_ARGUMENT (a field out of bounds, with
-    google.rpc.BadRequest) and UNAVAILABLE (retry, after google.rpc.RetryInfo if given).
+    Every rpc may also return UNAUTHENTICATED (no or bad credentials), INVALID_ARGUMENT (FIELD_INVALID, NAME_INVALID,
+    ALIAS_INVALID or REFERENCE_INVALID: a field out of bounds, with google.rpc.BadRequest) and UNAVAILABLE (retry, after
+    google.rpc.RetryInfo if given).
     """
 
     @staticmethod

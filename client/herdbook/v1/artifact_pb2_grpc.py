@@ -32,8 +32,9 @@ class ArtifactServiceStub(object):
     is no upload session: to resume, run it again. Programs that do not want to cut files themselves use WriteFile and
     ReadFile. Every message stays under 4 MiB.
 
-    Every rpc may also return UNAUTHENTICATED (no or bad credentials), INVALID_ARGUMENT (a field out of bounds, with
-    google.rpc.BadRequest), UNAVAILABLE (retry, after google.rpc.RetryInfo if given) and RESOURCE_EXHAUSTED / STORE_FULL.
+    Every rpc may also return UNAUTHENTICATED (no or bad credentials), INVALID_ARGUMENT (FIELD_INVALID, NAME_INVALID,
+    ALIAS_INVALID or REFERENCE_INVALID: a field out of bounds, with google.rpc.BadRequest), UNAVAILABLE (retry, after
+    google.rpc.RetryInfo if given) and RESOURCE_EXHAUSTED / STORE_FULL.
     """
 
     def __init__(self, channel):
@@ -86,8 +87,9 @@ class ArtifactServiceServicer(object):
     is no upload session: to resume, run it again. Programs that do not want to cut files themselves use WriteFile and
     ReadFile. Every message stays under 4 MiB.
 
-    Every rpc may also return UNAUTHENTICATED (no or bad credentials), INVALID_ARGUMENT (a field out of bounds, with
-    google.rpc.BadRequest), UNAVAILABLE (retry, after google.rpc.RetryInfo if given) and RESOURCE_EXHAUSTED / STORE_FULL.
+    Every rpc may also return UNAUTHENTICATED (no or bad credentials), INVALID_ARGUMENT (FIELD_INVALID, NAME_INVALID,
+    ALIAS_INVALID or REFERENCE_INVALID: a field out of bounds, with google.rpc.BadRequest), UNAVAILABLE (retry, after
+    google.rpc.RetryInfo if given) and RESOURCE_EXHAUSTED / STORE_FULL.
     """
 
     def FindMissingChunks(self, request, context):
@@ -202,8 +204,9 @@ class ArtifactService(object):
     is no upload session: to resume, run it again. Programs that do not want to cut files themselves use WriteFile and
     ReadFile. Every message stays under 4 MiB.
 
-    Every rpc may also return UNAUTHENTICATED (no or bad credentials), INVALID_ARGUMENT (a field out of bounds, with
-    google.rpc.BadRequest), UNAVAILABLE (retry, after google.rpc.RetryInfo if given) and RESOURCE_EXHAUSTED / STORE_FULL.
+    Every rpc may also return UNAUTHENTICATED (no or bad credentials), INVALID_ARGUMENT (FIELD_INVALID, NAME_INVALID,
+    ALIAS_INVALID or REFERENCE_INVALID: a field out of bounds, with google.rpc.BadRequest), UNAVAILABLE (retry, after
+    google.rpc.RetryInfo if given) and RESOURCE_EXHAUSTED / STORE_FULL.
     """
 
     @staticmethod

@@ -33,8 +33,9 @@ class ArtifactServiceStub:
     is no upload session: to resume, run it again. Programs that do not want to cut files themselves use WriteFile and
     ReadFile. Every message stays under 4 MiB.
 
-    Every rpc may also return UNAUTHENTICATED (no or bad credentials), INVALID_ARGUMENT (a field out of bounds, with
-    google.rpc.BadRequest), UNAVAILABLE (retry, after google.rpc.RetryInfo if given) and RESOURCE_EXHAUSTED / STORE_FULL.
+    Every rpc may also return UNAUTHENTICATED (no or bad credentials), INVALID_ARGUMENT (FIELD_INVALID, NAME_INVALID,
+    ALIAS_INVALID or REFERENCE_INVALID: a field out of bounds, with google.rpc.BadRequest), UNAVAILABLE (retry, after
+    google.rpc.RetryInfo if given) and RESOURCE_EXHAUSTED / STORE_FULL.
     """
 
     @_typing.overload
@@ -81,8 +82,9 @@ class ArtifactServiceAsyncStub(ArtifactServiceStub):
     is no upload session: to resume, run it again. Programs that do not want to cut files themselves use WriteFile and
     ReadFile. Every message stays under 4 MiB.
 
-    Every rpc may also return UNAUTHENTICATED (no or bad credentials), INVALID_ARGUMENT (a field out of bounds, with
-    google.rpc.BadRequest), UNAVAILABLE (retry, after google.rpc.RetryInfo if given) and RESOURCE_EXHAUSTED / STORE_FULL.
+    Every rpc may also return UNAUTHENTICATED (no or bad credentials), INVALID_ARGUMENT (FIELD_INVALID, NAME_INVALID,
+    ALIAS_INVALID or REFERENCE_INVALID: a field out of bounds, with google.rpc.BadRequest), UNAVAILABLE (retry, after
+    google.rpc.RetryInfo if given) and RESOURCE_EXHAUSTED / STORE_FULL.
     """
 
     def __init__(self, channel: _aio.Channel) -> None: ...
@@ -125,8 +127,9 @@ class ArtifactServiceServicer(metaclass=_abc_1.ABCMeta):
     is no upload session: to resume, run it again. Programs that do not want to cut files themselves use WriteFile and
     ReadFile. Every message stays under 4 MiB.
 
-    Every rpc may also return UNAUTHENTICATED (no or bad credentials), INVALID_ARGUMENT (a field out of bounds, with
-    google.rpc.BadRequest), UNAVAILABLE (retry, after google.rpc.RetryInfo if given) and RESOURCE_EXHAUSTED / STORE_FULL.
+    Every rpc may also return UNAUTHENTICATED (no or bad credentials), INVALID_ARGUMENT (FIELD_INVALID, NAME_INVALID,
+    ALIAS_INVALID or REFERENCE_INVALID: a field out of bounds, with google.rpc.BadRequest), UNAVAILABLE (retry, after
+    google.rpc.RetryInfo if given) and RESOURCE_EXHAUSTED / STORE_FULL.
     """
 
     @_abc_1.abstractmethod

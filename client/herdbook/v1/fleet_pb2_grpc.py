@@ -31,8 +31,9 @@ class FleetServiceStub(object):
     A replica is live while its watch is open, plus a lease of 30 seconds. Liveness is no part of the record: it takes no
     revision.
 
-    Every rpc may also return UNAUTHENTICATED (no or bad credentials), INVALID_ARGUMENT (a field out of bounds, with
-    google.rpc.BadRequest) and UNAVAILABLE (retry, after google.rpc.RetryInfo if given).
+    Every rpc may also return UNAUTHENTICATED (no or bad credentials), INVALID_ARGUMENT (FIELD_INVALID, NAME_INVALID,
+    ALIAS_INVALID or REFERENCE_INVALID: a field out of bounds, with google.rpc.BadRequest) and UNAVAILABLE (retry, after
+    google.rpc.RetryInfo if given).
     """
 
     def __init__(self, channel):
@@ -64,8 +65,9 @@ class FleetServiceServicer(object):
     A replica is live while its watch is open, plus a lease of 30 seconds. Liveness is no part of the record: it takes no
     revision.
 
-    Every rpc may also return UNAUTHENTICATED (no or bad credentials), INVALID_ARGUMENT (a field out of bounds, with
-    google.rpc.BadRequest) and UNAVAILABLE (retry, after google.rpc.RetryInfo if given).
+    Every rpc may also return UNAUTHENTICATED (no or bad credentials), INVALID_ARGUMENT (FIELD_INVALID, NAME_INVALID,
+    ALIAS_INVALID or REFERENCE_INVALID: a field out of bounds, with google.rpc.BadRequest) and UNAVAILABLE (retry, after
+    google.rpc.RetryInfo if given).
     """
 
     def ReportReplica(self, request, context):
@@ -123,8 +125,9 @@ class FleetService(object):
     A replica is live while its watch is open, plus a lease of 30 seconds. Liveness is no part of the record: it takes no
     revision.
 
-    Every rpc may also return UNAUTHENTICATED (no or bad credentials), INVALID_ARGUMENT (a field out of bounds, with
-    google.rpc.BadRequest) and UNAVAILABLE (retry, after google.rpc.RetryInfo if given).
+    Every rpc may also return UNAUTHENTICATED (no or bad credentials), INVALID_ARGUMENT (FIELD_INVALID, NAME_INVALID,
+    ALIAS_INVALID or REFERENCE_INVALID: a field out of bounds, with google.rpc.BadRequest) and UNAVAILABLE (retry, after
+    google.rpc.RetryInfo if given).
     """
 
     @staticmethod

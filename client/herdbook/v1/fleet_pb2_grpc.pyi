@@ -32,8 +32,9 @@ class FleetServiceStub:
     A replica is live while its watch is open, plus a lease of 30 seconds. Liveness is no part of the record: it takes no
     revision.
 
-    Every rpc may also return UNAUTHENTICATED (no or bad credentials), INVALID_ARGUMENT (a field out of bounds, with
-    google.rpc.BadRequest) and UNAVAILABLE (retry, after google.rpc.RetryInfo if given).
+    Every rpc may also return UNAUTHENTICATED (no or bad credentials), INVALID_ARGUMENT (FIELD_INVALID, NAME_INVALID,
+    ALIAS_INVALID or REFERENCE_INVALID: a field out of bounds, with google.rpc.BadRequest) and UNAVAILABLE (retry, after
+    google.rpc.RetryInfo if given).
     """
 
     @_typing.overload
@@ -58,8 +59,9 @@ class FleetServiceAsyncStub(FleetServiceStub):
     A replica is live while its watch is open, plus a lease of 30 seconds. Liveness is no part of the record: it takes no
     revision.
 
-    Every rpc may also return UNAUTHENTICATED (no or bad credentials), INVALID_ARGUMENT (a field out of bounds, with
-    google.rpc.BadRequest) and UNAVAILABLE (retry, after google.rpc.RetryInfo if given).
+    Every rpc may also return UNAUTHENTICATED (no or bad credentials), INVALID_ARGUMENT (FIELD_INVALID, NAME_INVALID,
+    ALIAS_INVALID or REFERENCE_INVALID: a field out of bounds, with google.rpc.BadRequest) and UNAVAILABLE (retry, after
+    google.rpc.RetryInfo if given).
     """
 
     def __init__(self, channel: _aio.Channel) -> None: ...
@@ -80,8 +82,9 @@ class FleetServiceServicer(metaclass=_abc_1.ABCMeta):
     A replica is live while its watch is open, plus a lease of 30 seconds. Liveness is no part of the record: it takes no
     revision.
 
-    Every rpc may also return UNAUTHENTICATED (no or bad credentials), INVALID_ARGUMENT (a field out of bounds, with
-    google.rpc.BadRequest) and UNAVAILABLE (retry, after google.rpc.RetryInfo if given).
+    Every rpc may also return UNAUTHENTICATED (no or bad credentials), INVALID_ARGUMENT (FIELD_INVALID, NAME_INVALID,
+    ALIAS_INVALID or REFERENCE_INVALID: a field out of bounds, with google.rpc.BadRequest) and UNAVAILABLE (retry, after
+    google.rpc.RetryInfo if given).
     """
 
     @_abc_1.abstractmethod

@@ -118,7 +118,7 @@ class CreateModelRequest(_message.Message):
     reason: _builtins.str
     """Why, for the event; 4 KiB at most."""
     request_id: _builtins.str
-    """A UUID that makes a retry return the first answer; unset: a retry may be answered MODEL_EXISTS."""
+    """A UUID that makes a retry within 30 days return the first answer; unset: a retry may be answered MODEL_EXISTS."""
     @_builtins.property
     def model(self) -> Global___Model:
         """The model; name is required, description and tags are optional, the rest is ignored."""
@@ -380,11 +380,11 @@ class UpdateModelTagsRequest(_message.Message):
     """Why, for the event; 4 KiB at most."""
     @_builtins.property
     def set_tags(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
-        """Tags to set; others stay as they are."""
+        """Tags to set, within the bounds of tags; others stay as they are."""
 
     @_builtins.property
     def delete_tags(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """Keys of tags to delete; absent ones are ignored."""
+        """Keys of tags to delete, 256 at most; absent ones are ignored."""
 
     def __init__(
         self,

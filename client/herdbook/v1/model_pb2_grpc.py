@@ -28,8 +28,9 @@ if _version_not_supported:
 class ModelServiceStub(object):
     """Creates, describes, finds, deletes and restores models.
 
-    Every rpc may also return UNAUTHENTICATED (no or bad credentials), INVALID_ARGUMENT (a field out of bounds, with
-    google.rpc.BadRequest) and UNAVAILABLE (retry, after google.rpc.RetryInfo if given).
+    Every rpc may also return UNAUTHENTICATED (no or bad credentials), INVALID_ARGUMENT (FIELD_INVALID, NAME_INVALID,
+    ALIAS_INVALID or REFERENCE_INVALID: a field out of bounds, with google.rpc.BadRequest) and UNAVAILABLE (retry, after
+    google.rpc.RetryInfo if given).
     """
 
     def __init__(self, channel):
@@ -78,8 +79,9 @@ class ModelServiceStub(object):
 class ModelServiceServicer(object):
     """Creates, describes, finds, deletes and restores models.
 
-    Every rpc may also return UNAUTHENTICATED (no or bad credentials), INVALID_ARGUMENT (a field out of bounds, with
-    google.rpc.BadRequest) and UNAVAILABLE (retry, after google.rpc.RetryInfo if given).
+    Every rpc may also return UNAUTHENTICATED (no or bad credentials), INVALID_ARGUMENT (FIELD_INVALID, NAME_INVALID,
+    ALIAS_INVALID or REFERENCE_INVALID: a field out of bounds, with google.rpc.BadRequest) and UNAVAILABLE (retry, after
+    google.rpc.RetryInfo if given).
     """
 
     def CreateModel(self, request, context):
@@ -188,8 +190,9 @@ def add_ModelServiceServicer_to_server(servicer, server):
 class ModelService(object):
     """Creates, describes, finds, deletes and restores models.
 
-    Every rpc may also return UNAUTHENTICATED (no or bad credentials), INVALID_ARGUMENT (a field out of bounds, with
-    google.rpc.BadRequest) and UNAVAILABLE (retry, after google.rpc.RetryInfo if given).
+    Every rpc may also return UNAUTHENTICATED (no or bad credentials), INVALID_ARGUMENT (FIELD_INVALID, NAME_INVALID,
+    ALIAS_INVALID or REFERENCE_INVALID: a field out of bounds, with google.rpc.BadRequest) and UNAVAILABLE (retry, after
+    google.rpc.RetryInfo if given).
     """
 
     @staticmethod

@@ -47,7 +47,8 @@ class ServerServiceServicer(object):
     """
 
     def GetServerInfo(self, request, context):
-        """Describes the server. Idempotent. UNAUTHENTICATED (no or bad credentials).
+        """Describes the server. Idempotent. UNAUTHENTICATED (no or bad credentials);
+        UNAVAILABLE / DATABASE_UNAVAILABLE.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -34,7 +34,9 @@ class ServerServiceStub:
     @_typing.overload
     def __new__(cls, channel: _aio.Channel) -> ServerServiceAsyncStub: ...
     GetServerInfo: _grpc.UnaryUnaryMultiCallable[_server_pb2.GetServerInfoRequest, _server_pb2.GetServerInfoResponse]
-    """Describes the server. Idempotent. UNAUTHENTICATED (no or bad credentials)."""
+    """Describes the server. Idempotent. UNAUTHENTICATED (no or bad credentials);
+    UNAVAILABLE / DATABASE_UNAVAILABLE.
+    """
 
 @_typing.type_check_only
 class ServerServiceAsyncStub(ServerServiceStub):
@@ -42,7 +44,9 @@ class ServerServiceAsyncStub(ServerServiceStub):
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     GetServerInfo: _aio.UnaryUnaryMultiCallable[_server_pb2.GetServerInfoRequest, _server_pb2.GetServerInfoResponse]  # type: ignore[assignment]
-    """Describes the server. Idempotent. UNAUTHENTICATED (no or bad credentials)."""
+    """Describes the server. Idempotent. UNAUTHENTICATED (no or bad credentials);
+    UNAVAILABLE / DATABASE_UNAVAILABLE.
+    """
 
 class ServerServiceServicer(metaclass=_abc_1.ABCMeta):
     """Tells what server this is; for diagnosis and for clients that adapt. Health is grpc.health.v1.Health."""
@@ -53,6 +57,8 @@ class ServerServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _server_pb2.GetServerInfoRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_server_pb2.GetServerInfoResponse, _abc.Awaitable[_server_pb2.GetServerInfoResponse]]:
-        """Describes the server. Idempotent. UNAUTHENTICATED (no or bad credentials)."""
+        """Describes the server. Idempotent. UNAUTHENTICATED (no or bad credentials);
+        UNAVAILABLE / DATABASE_UNAVAILABLE.
+        """
 
 def add_ServerServiceServicer_to_server(servicer: ServerServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

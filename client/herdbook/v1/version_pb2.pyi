@@ -513,7 +513,7 @@ class RegisterVersionRequest(_message.Message):
     reason: _builtins.str
     """Why, for the events; 4 KiB at most."""
     request_id: _builtins.str
-    """A UUID that makes a retry return the version that the first call made. Unset: each call makes a version."""
+    """A UUID that makes a retry within 30 days return the version that the first call made. Unset: each call makes a version."""
     @_builtins.property
     def version(self) -> Global___Version:
         """The version: model is required; fields marked output only are ignored."""
@@ -906,11 +906,11 @@ class UpdateVersionTagsRequest(_message.Message):
     """Why, for the event; 4 KiB at most."""
     @_builtins.property
     def set_tags(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
-        """Tags to set; others stay as they are."""
+        """Tags to set, within the bounds of tags; others stay as they are."""
 
     @_builtins.property
     def delete_tags(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """Keys of tags to delete; absent ones are ignored."""
+        """Keys of tags to delete, 256 at most; absent ones are ignored."""
 
     def __init__(
         self,

@@ -33,8 +33,9 @@ class VersionServiceStub:
     `team/task` (newest). MLflow's `models:/name/7`, `models:/name@alias`, `models:/name/Production` (the newest version in
     that stage, in any case) and `models:/name/latest` are accepted too.
 
-    Every rpc may also return UNAUTHENTICATED (no or bad credentials), INVALID_ARGUMENT (a field out of bounds, with
-    google.rpc.BadRequest) and UNAVAILABLE (retry, after google.rpc.RetryInfo if given).
+    Every rpc may also return UNAUTHENTICATED (no or bad credentials), INVALID_ARGUMENT (FIELD_INVALID, NAME_INVALID,
+    ALIAS_INVALID or REFERENCE_INVALID: a field out of bounds, with google.rpc.BadRequest) and UNAVAILABLE (retry, after
+    google.rpc.RetryInfo if given).
     """
 
     @_typing.overload
@@ -99,8 +100,9 @@ class VersionServiceAsyncStub(VersionServiceStub):
     `team/task` (newest). MLflow's `models:/name/7`, `models:/name@alias`, `models:/name/Production` (the newest version in
     that stage, in any case) and `models:/name/latest` are accepted too.
 
-    Every rpc may also return UNAUTHENTICATED (no or bad credentials), INVALID_ARGUMENT (a field out of bounds, with
-    google.rpc.BadRequest) and UNAVAILABLE (retry, after google.rpc.RetryInfo if given).
+    Every rpc may also return UNAUTHENTICATED (no or bad credentials), INVALID_ARGUMENT (FIELD_INVALID, NAME_INVALID,
+    ALIAS_INVALID or REFERENCE_INVALID: a field out of bounds, with google.rpc.BadRequest) and UNAVAILABLE (retry, after
+    google.rpc.RetryInfo if given).
     """
 
     def __init__(self, channel: _aio.Channel) -> None: ...
@@ -161,8 +163,9 @@ class VersionServiceServicer(metaclass=_abc_1.ABCMeta):
     `team/task` (newest). MLflow's `models:/name/7`, `models:/name@alias`, `models:/name/Production` (the newest version in
     that stage, in any case) and `models:/name/latest` are accepted too.
 
-    Every rpc may also return UNAUTHENTICATED (no or bad credentials), INVALID_ARGUMENT (a field out of bounds, with
-    google.rpc.BadRequest) and UNAVAILABLE (retry, after google.rpc.RetryInfo if given).
+    Every rpc may also return UNAUTHENTICATED (no or bad credentials), INVALID_ARGUMENT (FIELD_INVALID, NAME_INVALID,
+    ALIAS_INVALID or REFERENCE_INVALID: a field out of bounds, with google.rpc.BadRequest) and UNAVAILABLE (retry, after
+    google.rpc.RetryInfo if given).
     """
 
     @_abc_1.abstractmethod

@@ -14,6 +14,7 @@ from herdbook_server.ports.values import (
     Alias,
     AliasMove,
     ChunkRef,
+    Convergence,
     Event,
     File,
     Model,
@@ -119,8 +120,8 @@ class Aliases(Protocol):
         """Aliases of a model whose name sorts after `after`, by name, in code point order."""
         ...
 
-    async def under_prefix(self, prefix: str) -> Sequence[Alias]:
-        """Aliases of every model that is not deleted and whose name starts with `prefix`."""
+    async def under_prefix(self, prefix: str, *, limit: int) -> Sequence[Alias]:
+        """Aliases of models that are not deleted and whose name starts with `prefix`."""
         ...
 
     async def put(self, alias: Alias) -> None:
@@ -325,6 +326,13 @@ class Replicas(Protocol):
         limit: int,
     ) -> Sequence[ReplicaReport]:
         """Reports whose lease has not run out, by (replica id, reference)."""
+        ...
+
+    async def convergence(self, reference: str, target: int, *, now_us: int) -> Convergence:
+        """Counts the live replicas of a reference against the version that it should name.
+
+        `target` is 0 if the reference names nothing: then nobody has converged, and nobody failed.
+        """
         ...
 
     async def serving(

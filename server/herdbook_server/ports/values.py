@@ -244,3 +244,23 @@ class ReplicaReport:
     reported_at_us: int
     model: str
     """The model that the reference is of."""
+
+
+@dataclass(frozen=True, slots=True)
+class Convergence:
+    """How far a reference has reached the live replicas that watch it."""
+
+    target_version: int
+    """0: the reference names nothing."""
+    replica_count: int
+    converged_count: int
+    failed_count: int
+    failures: tuple[ReplicaReport, ...]
+    """By replica id, 100 at most."""
+    serving_counts: Mapping[int, int]
+    """Replicas by the version they serve; 0 for none."""
+
+    @property
+    def pending_count(self) -> int:
+        """Replicas that have neither converged nor failed."""
+        return self.replica_count - self.converged_count - self.failed_count

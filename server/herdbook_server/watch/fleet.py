@@ -9,14 +9,13 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import Counter
-from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
-from dataclasses import dataclass
 
 from herdbook_server.errors import DatabaseUnavailable, FieldInvalid
 from herdbook_server.ports.clock import Clock
 from herdbook_server.ports.database import Database
-from herdbook_server.ports.values import ReplicaReport, ReplicaState
+from herdbook_server.ports.values import Convergence, ReplicaReport, ReplicaState
 from herdbook_server.registry import rules
 from herdbook_server.registry.references import parse_reference
 from herdbook_server.watch.resolving import look_up
@@ -24,32 +23,9 @@ from herdbook_server.watch.values import Replica, Subscription
 
 logger = logging.getLogger(__name__)
 
-PAGE = 1000
-MAX_FAILURES = 100
-"""Failures that one answer about convergence lists."""
-
 ID_MAX_CHARACTERS = 200
 TEXT_MAX_CHARACTERS = 256
 FAILURE_MAX_BYTES = 4096
-
-
-@dataclass(frozen=True, slots=True)
-class Convergence:
-    """How far a reference has reached the live replicas that watch it."""
-
-    target_version: int
-    """0: the reference names nothing."""
-    replica_count: int
-    converged_count: int
-    failed_count: int
-    failures: tuple[ReplicaReport, ...]
-    serving_counts: Mapping[int, int]
-    """Replicas by the version they serve; 0 for none."""
-
-    @property
-    def pending_count(self) -> int:
-        """Replicas that have neither converged nor failed."""
-        return self.replica_count - self.converged_count - self.failed_count
 
 
 class Fleet:
@@ -114,10 +90,10 @@ class Fleet:
         """
         meaning = parse_reference(reference)
         async with self._database.read() as records:
-            named = await look_up(records, [meaning])
-        resolution = named[meaning].resolution
-        reports = [report async for report in self._live(str(meaning))]
-        return count(reports, target_version=resolution.version if resolution else 0)
+            resolution = (await look_up(records, [meaning]))[meaning].resolution
+            target = resolution.version if resolution else 0
+            now_us = self._clock.now_us()
+            return await records.replicas.convergence(str(meaning), target, now_us=now_us)
 
     async def replicas(
         self, reference: str | None, *, after: tuple[str, str] | None, limit: int
@@ -128,13 +104,6 @@ class Fleet:
             return await records.replicas.live(
                 now_us=self._clock.now_us(), reference=canonical, after=after, limit=limit
             )
-
-    async def _live(self, reference: str) -> AsyncIterator[ReplicaReport]:
-        after = None
-        while page := await self.replicas(reference, after=after, limit=PAGE):
-            for report in page:
-                yield report
-            after = (page[-1].replica_id, page[-1].reference)
 
     async def _renew(self, keys: Sequence[tuple[Replica, str]]) -> None:
         if not keys:
@@ -204,24 +173,3 @@ def _counted(
             counts[key] -= 1
             if not counts[key]:
                 del counts[key]
-
-
-def count(reports: Sequence[ReplicaReport], *, target_version: int) -> Convergence:
-    """Sums reports up against a target."""
-    failed = [
-        report
-        for report in reports
-        if target_version
-        and report.state is ReplicaState.FAILED
-        and report.version == target_version
-        and report.serving_version != target_version
-    ]
-    serving = Counter(report.serving_version for report in reports)
-    return Convergence(
-        target_version=target_version,
-        replica_count=len(reports),
-        converged_count=serving[target_version] if target_version else 0,
-        failed_count=len(failed),
-        failures=tuple(failed[:MAX_FAILURES]),
-        serving_counts=dict(serving),
-    )

@@ -35,20 +35,14 @@ from herdbook_server.watch.fleet import Fleet, check_replica
 from herdbook_server.watch.interest import Interest
 from herdbook_server.watch.resolving import Naming, look_up
 from herdbook_server.watch.values import ReferenceState, Subscription, Update
-from herdbook_server.watch.watcher import Watcher
+from herdbook_server.watch.watcher import MAX_FOLLOWED, Watcher, too_wide
 
 logger = logging.getLogger(__name__)
 
 MAX_REFERENCES = 1000
 """References and prefixes of one watch, as the contract says."""
 
-MAX_KNOWN = 10_000
-"""States that a watcher has from before, likewise."""
-
 EVENTS_PER_READ = 1000
-
-MAX_ALIASES = 10_000
-"""Aliases of one model that a watch by prefix follows."""
 
 
 class Hub:
@@ -104,15 +98,15 @@ class Hub:
     async def watch(self, subscription: Subscription) -> AsyncGenerator[Update, None]:
         """Present states, a bookmark, then changes and bookmarks, without end.
 
-        Raises ReferenceInvalid, FieldInvalid, TooManyWatches, DatabaseUnavailable, and Draining
-        when the server shuts down or the watch is as old as it may be.
+        Raises ReferenceInvalid, FieldInvalid, TooManyWatches, WatchTooWide, DatabaseUnavailable,
+        and Draining when the server shuts down or the watch is as old as it may be.
         """
         references = _parse(subscription)
         watcher = self._admit(subscription, references)
         try:
             async with self._lookups:
                 await self._offer_initial(watcher, references)
-            watcher.forget_known()
+            watcher.settle()
             subscription = watcher.subscription
             async with self._fleet.presence(subscription):
                 with self._ageing(watcher):
@@ -191,15 +185,17 @@ class Hub:
             for text, reference in references:
                 watcher.offer(_state(text, named[reference], revision))
             for reference, naming in (await self._under_prefixes(records, watcher)).items():
-                watcher.offer(_state(str(reference), naming, revision), listed=False)
+                watcher.offer(_state(str(reference), naming, revision))
         watcher.bookmark(revision, initial_done=True)
 
     async def _under_prefixes(self, records: Records, watcher: Watcher) -> dict[Reference, Naming]:
         prefixes = watcher.subscription.model_prefixes
         wanted: set[Reference] = set()
         for prefix in prefixes:
-            found = await records.aliases.under_prefix(prefix)
+            found = await records.aliases.under_prefix(prefix, limit=MAX_FOLLOWED + 1)
             wanted.update(ByAlias(alias.model, alias.alias) for alias in found)
+            if len(wanted) > MAX_FOLLOWED:
+                raise too_wide()
         for text in watcher.subscription.known:
             reference = parse_reference(text)
             if isinstance(reference, ByAlias) and reference.model.startswith(prefixes or ("\0",)):
@@ -226,7 +222,7 @@ class Hub:
         for reference in prefixed:
             state = _state(str(reference), named[reference], revision)
             for watcher in self._interest.prefix_watchers(reference.model):
-                watcher.offer(state, listed=False)
+                watcher.offer(state)
 
     async def _prefixed(self, records: Records, events: Sequence[Event]) -> set[Reference]:
         """Aliases, present and past, of the touched models that somebody watches by prefix."""
@@ -237,7 +233,7 @@ class Hub:
         present = {
             (alias.model, alias.alias)
             for model in watched
-            for alias in await records.aliases.of_model(model, limit=MAX_ALIASES)
+            for alias in await records.aliases.of_model(model, limit=MAX_FOLLOWED + 1)
         }
         return {ByAlias(*key) for key in past | present if key[0] in watched}
 
@@ -253,7 +249,7 @@ def _parse(subscription: Subscription) -> list[tuple[str, Reference]]:
         raise FieldInvalid(message, fields=[FieldViolation("references", message)])
     for prefix in subscription.model_prefixes:
         rules.check_name_prefix(prefix, field="model_prefixes")
-    rules.check_count(subscription.known, field="known", limit=MAX_KNOWN)
+    rules.check_count(subscription.known, field="known", limit=MAX_FOLLOWED)
     if subscription.replica is not None:
         check_replica(subscription.replica)
     return [(text, parse_reference(text)) for text in dict.fromkeys(subscription.references)]

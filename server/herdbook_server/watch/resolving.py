@@ -22,11 +22,9 @@ class Naming:
 async def look_up(records: Records, references: Sequence[Reference]) -> dict[Reference, Naming]:
     """What each reference names now."""
     found = await records.versions.resolve_many(references)
-    present = {
-        reference.model: await records.models.get(reference.model)
-        for reference, resolution in zip(references, found, strict=True)
-        if resolution is None
-    }
+    pairs = zip(references, found, strict=True)
+    in_doubt = {reference.model for reference, resolution in pairs if resolution is None}
+    present = {model: await records.models.get(model) for model in in_doubt}
     named = {}
     for reference, resolution in zip(references, found, strict=True):
         if resolution is not None:

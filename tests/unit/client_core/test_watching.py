@@ -12,16 +12,14 @@ from herdbook.errors import (
     PermissionDenied,
     ReferenceInvalid,
     ResponseInvalid,
+    WatchTooWide,
 )
 from herdbook.v1 import alias_pb2, version_pb2
 
 
-def state(revision: int, version: int = 1, reference: str = "m@a") -> bytes:
-    named = alias_pb2.ReferenceState(
-        reference=reference,
-        resolution=version_pb2.Resolution(model="m", version=version),
-        revision=revision,
-    )
+def state(revision: int, version: int | None = 1, reference: str = "m@a") -> bytes:
+    resolution = version and version_pb2.Resolution(model="m", version=version)
+    named = alias_pb2.ReferenceState(reference=reference, resolution=resolution, revision=revision)
     return alias_pb2.WatchAliasesResponse(state=named).SerializeToString()
 
 
@@ -69,6 +67,21 @@ def test_what_was_known_before_is_not_told_again() -> None:
     watch = Watch.of("m@a", known=[ReferenceState("m@a", Resolution("m", 1), 5)])
     assert watch.read(state(5, 1)) is None
     assert watch.read(state(8, 2)) is not None
+
+
+def test_an_alias_below_a_prefix_that_is_gone_is_told_once_and_not_kept() -> None:
+    watch = Watch.of([], prefixes=["m"])
+    watch.read(state(5, 1))
+    assert watch.read(state(7, None)) is not None
+    assert watch.read(state(9, None)) is None
+    assert watch.known == ()
+
+
+def test_a_watch_that_is_too_wide_is_not_tried_again() -> None:
+    watch = Watch.of([], prefixes=["m"])
+    watch.read(state(5, 1))
+    with pytest.raises(WatchTooWide):
+        watch.broke(WatchTooWide(), jitter=0)
 
 
 def test_waits_grow_and_shrink_again_with_a_word_of_the_server() -> None:

@@ -6,7 +6,13 @@ import asyncio
 
 import pytest
 
-from herdbook_server.errors import Draining, FieldInvalid, ReferenceInvalid, TooManyWatches
+from herdbook_server.errors import (
+    Draining,
+    FieldInvalid,
+    ReferenceInvalid,
+    TooManyWatches,
+    WatchTooWide,
+)
 from herdbook_server.ports.values import Stage
 from herdbook_server.watch.fleet import Fleet
 from herdbook_server.watch.hub import Hub
@@ -126,6 +132,21 @@ async def test_a_known_alias_below_a_prefix_that_is_gone_is_told(watching: Watch
     await watching.registry.aliases.delete(ADA, "fraud/a", "champion")
     async with watching.watch(model_prefixes=("fraud/",), known={known.reference: known}) as stream:
         assert [names(state) for state in await stream.initial()] == [("fraud/a@champion", None)]
+
+
+async def test_a_watch_is_refused_whose_prefixes_bring_in_too_much(
+    watching: Watching, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("herdbook_server.watch.hub.MAX_FOLLOWED", 2)
+    await watching.registry.register("fraud/a")
+    await watching.registry.register("fraud/b")
+    for model, alias in (("fraud/a", "blue"), ("fraud/a", "green"), ("fraud/b", "blue")):
+        await watching.registry.aliases.set(ADA, model, alias, 1)
+    async with watching.watch(model_prefixes=("fraud/a",)) as stream:
+        assert len(await stream.initial()) == 2
+    with pytest.raises(WatchTooWide):
+        async with watching.watch(model_prefixes=("fraud/a", "fraud/b")) as stream:
+            await stream.initial()
 
 
 async def test_silence_is_broken_by_bookmarks(watching: Watching) -> None:

@@ -5,15 +5,17 @@ from __future__ import annotations
 import asyncio
 import contextlib
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from herdbook_server.errors import Draining
+from herdbook_server.errors import Draining, WatchTooWide
 from herdbook_server.ports.values import Resolution
 from herdbook_server.watch.values import Bookmark, ReferenceState, Subscription
-from herdbook_server.watch.watcher import Watcher
+from herdbook_server.watch.watcher import MAX_FOLLOWED, Watcher
 
 REFERENCE = "fraud/tc@champion"
+DEADLINE_SECONDS = 20
 
 
 def state(version: int | None, revision: int, reference: str = REFERENCE) -> ReferenceState:
@@ -26,6 +28,12 @@ def state(version: int | None, revision: int, reference: str = REFERENCE) -> Ref
 def watcher(*known: ReferenceState) -> Watcher:
     return Watcher(
         Subscription(references=(REFERENCE,), known={state.reference: state for state in known})
+    )
+
+
+def below_a_prefix(*known: ReferenceState) -> Watcher:
+    return Watcher(
+        Subscription(model_prefixes=("fraud/",), known={state.reference: state for state in known})
     )
 
 
@@ -59,8 +67,8 @@ async def test_a_known_state_that_has_changed_is_told() -> None:
 
 
 async def test_a_known_alias_that_was_deleted_is_told_as_missing() -> None:
-    mailbox = watcher(state(7, 3))
-    mailbox.offer(state(None, 9), listed=False)
+    mailbox = below_a_prefix(state(7, 3))
+    mailbox.offer(state(None, 9))
     assert await told(mailbox) == [state(None, 9)]
 
 
@@ -71,9 +79,43 @@ async def test_a_missing_reference_that_was_asked_for_is_told() -> None:
 
 
 async def test_a_missing_alias_below_a_prefix_is_no_news_to_who_never_saw_it() -> None:
-    mailbox = watcher()
-    mailbox.offer(state(None, 9), listed=False)
+    mailbox = below_a_prefix()
+    mailbox.offer(state(None, 9))
     assert await told(mailbox) == []
+
+
+async def test_aliases_that_come_and_go_below_a_prefix_are_not_kept_for_ever() -> None:
+    mailbox = below_a_prefix(state(7, 3, "fraud/tc@known"))
+    mailbox.offer(state(None, 4, "fraud/tc@known"))
+    mailbox.settle()
+    for number in range(MAX_FOLLOWED + 1):
+        reference = f"fraud/tc@try-{number}"
+        mailbox.offer(state(1, 2 * number + 5, reference))
+        assert await mailbox.next()
+        mailbox.offer(state(None, 2 * number + 6, reference))
+        assert await mailbox.next() == state(None, 2 * number + 6, reference)
+        mailbox.offer(state(None, 2 * number + 6, f"fraud/tc@never-{number}"))
+    assert await told(mailbox) == []
+
+
+async def test_before_all_initial_states_are_offered_what_is_gone_is_remembered() -> None:
+    mailbox = below_a_prefix()
+    mailbox.offer(state(1, 4))
+    mailbox.offer(state(None, 9))
+    assert await mailbox.next() == state(None, 9)
+    mailbox.offer(state(1, 5))
+    assert await told(mailbox) == []
+
+
+async def test_a_watch_that_becomes_too_wide_ends() -> None:
+    mailbox = below_a_prefix()
+    mailbox.settle()
+    for number in range(MAX_FOLLOWED + 1):
+        mailbox.offer(state(1, 1, f"fraud/tc@a-{number}"))
+    for _ in range(MAX_FOLLOWED + 1):
+        await mailbox.next()
+    with pytest.raises(WatchTooWide, match="prefixes"):
+        await asyncio.wait_for(mailbox.next(), DEADLINE_SECONDS)
 
 
 async def test_a_state_with_an_older_stamp_is_dropped() -> None:

@@ -5,11 +5,10 @@ from __future__ import annotations
 from herdbook.v1 import alias_pb2, fleet_pb2
 from herdbook_server.errors import FieldInvalid, FieldViolation
 from herdbook_server.ports.queries import Position
-from herdbook_server.ports.values import ReplicaReport, ReplicaState, Resolution
+from herdbook_server.ports.values import Convergence, ReplicaReport, ReplicaState, Resolution
 from herdbook_server.registry.pages import token_refused
 from herdbook_server.registry.references import parse_reference
 from herdbook_server.rpc.wire.common import digest_text, resolution, timestamp
-from herdbook_server.watch.fleet import Convergence
 from herdbook_server.watch.values import Bookmark, ReferenceState, Replica, Subscription, Update
 
 _STATES = {

@@ -22,7 +22,7 @@ UNDER_PREFIX = f"""
     SELECT {COLUMNS} FROM aliases a JOIN models m ON m.name = a.model
     WHERE m.deleted_at_us IS NULL AND a.model >= $1"""
 
-IN_ORDER = " ORDER BY a.model, a.alias"
+IN_ORDER = " ORDER BY a.model, a.alias LIMIT $2"
 
 PUT = """
     INSERT INTO aliases (model, alias, version, moved_at_us, moved_by, revision)
@@ -77,14 +77,14 @@ class AliasRows:
         """See `ports.records.Aliases`."""
         return [Alias(*row) for row in await self._connection.fetch(OF_MODEL, model, after, limit)]
 
-    async def under_prefix(self, prefix: str) -> Sequence[Alias]:
+    async def under_prefix(self, prefix: str, *, limit: int) -> Sequence[Alias]:
         """See `ports.records.Aliases`. By model, then by alias."""
         end = after_prefix(prefix)
         if end is None:
-            rows = await self._connection.fetch(UNDER_PREFIX + IN_ORDER, prefix)
+            rows = await self._connection.fetch(UNDER_PREFIX + IN_ORDER, prefix, limit)
         else:
             rows = await self._connection.fetch(
-                UNDER_PREFIX + " AND a.model < $2" + IN_ORDER, prefix, end
+                UNDER_PREFIX + " AND a.model < $3" + IN_ORDER, prefix, limit, end
             )
         return [Alias(*row) for row in rows]
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from herdbook_server.ports.values import ReplicaReport, ReplicaState
+from herdbook_server.ports.values import Convergence, ReplicaReport, ReplicaState
 from herdbook_server.storage.sql.connection import Connection, Row, Value, padded, pages, pairs
 
 COLUMNS = """
@@ -53,6 +53,20 @@ SERVING_MODEL = f"""
     SELECT {COLUMNS} FROM replicas
     WHERE model = $1 AND serving_version > 0 AND expires_at_us > $2
     ORDER BY replica_id, reference LIMIT 100"""
+
+SERVING_COUNTS = """
+    SELECT serving_version, count(*) FROM replicas
+    WHERE reference = $1 AND expires_at_us > $2
+    GROUP BY serving_version"""
+
+FAILED = f"""
+    FROM replicas
+    WHERE reference = $1 AND expires_at_us > $2 AND state = '{ReplicaState.FAILED.value}'
+        AND version = $3 AND serving_version <> $3"""
+
+FAILED_COUNT = f"SELECT count(*) {FAILED}"
+
+FAILURES = f"SELECT {COLUMNS} {FAILED} ORDER BY replica_id LIMIT 100"
 
 EXPIRED = """
     SELECT replica_id, reference FROM replicas WHERE expires_at_us < $1
@@ -114,6 +128,24 @@ class ReplicaRows:
         else:
             rows = await self._connection.fetch(LIVE_OF_REFERENCE, *values, reference)
         return [to_report(row) for row in rows]
+
+    async def convergence(self, reference: str, target: int, *, now_us: int) -> Convergence:
+        """See `ports.records.Replicas`. Lists 100 failures at most."""
+        counts = await self._connection.fetch(SERVING_COUNTS, reference, now_us)
+        serving: dict[int, int] = {row[0]: row[1] for row in counts}
+        failures: Sequence[Row] = ()
+        failed = 0
+        if target:
+            failures = await self._connection.fetch(FAILURES, reference, now_us, target)
+            ((failed,),) = await self._connection.fetch(FAILED_COUNT, reference, now_us, target)
+        return Convergence(
+            target_version=target,
+            replica_count=sum(serving.values()),
+            converged_count=serving.get(target, 0) if target else 0,
+            failed_count=failed,
+            failures=tuple(map(to_report, failures)),
+            serving_counts=serving,
+        )
 
     async def serving(
         self, model: str, number: int | None, *, now_us: int

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from herdbook_server.errors import ChunksMissing, LabelExists, Resource
+from herdbook_server.errors import ChunksMissing, LabelExists, Resource, UnmetCondition
 from herdbook_server.ports.queries import Found, Query
 from herdbook_server.ports.references import Reference
 from herdbook_server.ports.values import Resolution, Stage, Version
@@ -123,9 +123,7 @@ class VersionRows:
         except Duplicate as error:
             raise taken(version, error) from error
         except Dangling as error:
-            raise ChunksMissing(
-                "The manifest was removed meanwhile: upload what is missing, and register again."
-            ) from error
+            raise _manifest_removed(version) from error
         await self._insert_values(row[0], version)
 
     async def save(self, version: Version) -> None:
@@ -215,6 +213,14 @@ class VersionRows:
     async def _insert_texts(self, sql: str, version_id: int, items: Mapping[str, str]) -> None:
         rows = [(version_id, key, *texts.split(value)) for key, value in items.items()]
         await self._connection.execute_many(sql, rows)
+
+
+def _manifest_removed(version: Version) -> ChunksMissing:
+    digest = (version.contents.digest or b"").hex()
+    return ChunksMissing(
+        "The manifest was removed meanwhile: upload what is missing, and register again.",
+        conditions=[UnmetCondition("manifest", digest, "was removed as unused")],
+    )
 
 
 def taken(version: Version, error: Duplicate) -> Exception:
