@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, NoReturn
 
 import typer
 
@@ -137,6 +137,7 @@ PrometheusListen = Annotated[
         rich_help_panel=_OBSERVATION,
     ),
 ]
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
 ReadyFile = Annotated[
     Path | None,
     typer.Option(
@@ -190,25 +191,26 @@ def serve(
     _run("serve", locals())
 
 
-def migrate(*, data: Data = None, database: Database = None) -> None:
+def migrate(*, data: Data = None, database: Database = None, json: Json = False) -> None:
     """Bring the database's schema to the newest."""
-    _run("migrate", locals())
+    steps = _run("migrate", {"data": data, "database": database})
+    typer.echo(f'{{"steps": {steps}}}' if json else f"The schema is up to date; steps applied: {steps}.")
 
 
-def _run(command: str, flags: dict[str, Any]) -> None:
+def _run(command: str, flags: dict[str, Any]) -> Any:
     """Run a command of `process`; what a person can mend ends it with one line and no traceback."""
     from herdbook_server import process
     from herdbook_server.app import StartFailed
     from herdbook_server.settings import SettingsInvalid, read_settings
 
     try:
-        getattr(process, command)(read_settings(**flags))
+        return getattr(process, command)(read_settings(**flags))
     except SettingsInvalid as error:
         _end(f"The settings cannot be used: {error}", EXIT_SETTINGS_INVALID)
     except StartFailed as error:
         _end(str(error), EXIT_START_FAILED)
 
 
-def _end(sentence: str, code: int) -> None:
+def _end(sentence: str, code: int) -> NoReturn:
     typer.echo(f"herdbook: {sentence}", err=True)
     raise typer.Exit(code)

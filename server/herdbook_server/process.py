@@ -33,10 +33,12 @@ def serve(settings: Settings) -> None:
     _leave_hanging_threads()
 
 
-def migrate(settings: Settings) -> None:
-    """Bring the database's schema to the newest. Raises StartFailed."""
-    steps = _run(settings, app.migrate(settings))
-    logger.info("migrated", extra={"fields": {"steps": steps}})
+def migrate(settings: Settings) -> int:
+    """Bring the database's schema to the newest; return how many steps that took.
+
+    Raises StartFailed.
+    """
+    return _run(settings, app.migrate(settings))
 
 
 async def _serve(settings: Settings) -> None:

@@ -94,9 +94,9 @@ class Settings(BaseSettings):
     @model_validator(mode="after")
     def _check_tls(self) -> Self:
         if (self.tls_cert is None) != (self.tls_key is None):
-            raise ValueError("tls_cert and tls_key belong together: give both or neither")
+            raise ValueError("--tls-cert and --tls-key belong together: give both or neither")
         if self.tls_client_ca is not None and self.tls_cert is None:
-            raise ValueError("tls_client_ca needs tls_cert and tls_key")
+            raise ValueError("--tls-client-ca needs --tls-cert and --tls-key")
         return self
 
     @model_validator(mode="after")
@@ -105,9 +105,9 @@ class Settings(BaseSettings):
         secure = self.tls_cert is not None and authenticated
         if not (secure or self.insecure or is_loopback(self.listen)):
             raise ValueError(
-                f"{self.listen} can be reached from elsewhere: give tls_cert, tls_key, and "
-                "tokens_file or tls_client_ca, or say insecure if everyone who reaches it may do "
-                "everything"
+                f"{self.listen} can be reached from elsewhere: give --tls-cert, --tls-key, and "
+                "--tokens-file or --tls-client-ca, or say --insecure if everyone who reaches it "
+                "may do everything"
             )
         return self
 
@@ -126,7 +126,7 @@ def read_settings(**flags: object) -> Settings:
     """Return what the environment and the given flags make; a flag of None is not given.
 
     Raises:
-        SettingsInvalid: They cannot be used; names the setting.
+        SettingsInvalid: They cannot be used; names the setting as its flag.
     """
     given = {name: value for name, value in flags.items() if value is not None}
     try:
@@ -162,10 +162,12 @@ def is_loopback(address: str) -> bool:
 
 def _sentences(error: ValidationError) -> list[str]:
     return [
-        ".".join(map(str, detail["loc"])) + (": " if detail["loc"] else "") + _what(detail["msg"])
+        "".join(f"{flag(str(name))}: " for name in detail["loc"])
+        + detail["msg"].removeprefix("Value error, ")
         for detail in error.errors()
     ]
 
 
-def _what(message: str) -> str:
-    return message.removeprefix("Value error, ")
+def flag(name: str) -> str:
+    """Return how a setting is given at the command line; its variable is made of the same words."""
+    return f"--{name.replace('_', '-')}"

@@ -13,6 +13,7 @@ from herdbook_server.logs import JsonFormatter, TextFormatter
 from herdbook_server.settings import (
     Settings,
     SettingsInvalid,
+    flag,
     is_loopback,
     read_settings,
     split_address,
@@ -79,14 +80,14 @@ def test_a_loopback_address_needs_nothing(listen: str) -> None:
     ],
 )
 def test_a_setting_that_cannot_be_is_refused_by_its_name(name: str, value: str) -> None:
-    with pytest.raises(SettingsInvalid, match=name):
+    with pytest.raises(SettingsInvalid, match=f"^{flag(name)}: "):
         read_settings(**{name: value})
 
 
 def test_a_certificate_without_its_key_is_refused() -> None:
     with pytest.raises(SettingsInvalid, match="belong together"):
         read_settings(tls_cert="cert")
-    with pytest.raises(SettingsInvalid, match="needs tls_cert"):
+    with pytest.raises(SettingsInvalid, match="needs --tls-cert"):
         read_settings(tls_client_ca="ca")
 
 

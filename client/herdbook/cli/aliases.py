@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from itertools import chain
 from typing import Annotated
 
 import typer
@@ -13,6 +15,7 @@ from herdbook.cli.session import Session, command
 from herdbook.cli.texts import age, moment, one_line, version_text
 from herdbook.core.references import Reference, Selector, parse_reference
 from herdbook.core.values import Alias, AliasMove
+from herdbook.errors import AliasNotFound, ErrorDetails
 
 _COLUMNS = ("ALIAS", "VERSION", "MOVED", "BY")
 HISTORY_COLUMNS = ("REVISION", "TIME", "ALIAS", "FROM", "TO", "BY", "REASON")
@@ -127,6 +130,8 @@ def show_history(
     """Show who moved aliases when, why, from where to where; the newest move first."""
     model, _, alias = target.partition("@")
     moves = session.client.alias_history(model, alias or None)
+    if alias:
+        moves = _some(moves, never=target)
     output = session.output
     if output.as_json:
         output.documents(limited(moves, limit or 0, output))
@@ -146,6 +151,15 @@ def history_row(move: AliasMove) -> tuple[str, ...]:
         move.actor,
         one_line(("(rollback) " if move.rollback else "") + move.reason),
     )
+
+
+def _some(moves: Iterator[AliasMove], *, never: str) -> Iterator[AliasMove]:
+    """Gives the moves of an alias; that there are none means that it never existed."""
+    first = next(moves, None)
+    if first is None:
+        details = ErrorDetails(resource_type="alias", resource_name=never)
+        raise AliasNotFound(f"There never was an alias {never}.", details=details)
+    return chain([first], moves)
 
 
 def parse_alias(text: str) -> Reference:

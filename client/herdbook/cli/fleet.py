@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Iterator
+from functools import partial
 from itertools import islice
 from typing import Annotated
 
@@ -13,6 +14,7 @@ from herdbook.cli.exits import ExitCode
 from herdbook.cli.options import FilterOption, LimitOption, parse_duration, parse_share
 from herdbook.cli.output import Output
 from herdbook.cli.panels import FLEET
+from herdbook.cli.patience import Patience
 from herdbook.cli.session import Session, command
 from herdbook.cli.texts import age, one_line, version_text
 from herdbook.core.values import Convergence, Event, ReferenceState, ReplicaReport
@@ -61,18 +63,23 @@ def watch(
 ) -> None:
     """Tell what references name, now and whenever that changes.
 
-    Goes on through breaks and restarts of the server. With --json each state is one line.
+    Goes on through breaks and restarts of the server. With --json each state is one line. With
+    --once the exit code is 3 if one of them names nothing.
     """
     if not references and not prefix:
         raise typer.BadParameter("give references to watch, or --prefix")
     if once and prefix:
         raise typer.BadParameter("--once goes with references, not with --prefix")
     states = session.client.watch(references or (), prefixes=prefix or ())
+    missing = False
     for state in _first_of_each(states, set(references or ())) if once else states:
+        missing |= state.resolution is None
         if session.output.as_json:
             session.output.line(state)
         else:
             session.output.say(state_text(state))
+    if missing:
+        raise typer.Exit(ExitCode.NOT_FOUND)
 
 
 def _first_of_each(states: Iterable[ReferenceState], awaited: set[str]) -> Iterator[ReferenceState]:
@@ -143,18 +150,21 @@ def _await_convergence(
 ) -> Convergence:
     """Asks until enough replicas serve the target, there is none, or time is up.
 
-    Returns the last answer.
+    Returns the last answer. A server that goes away meanwhile is waited for.
     """
     deadline = time.monotonic() + timeout_seconds
-    told = ""
-    while True:
-        reached = session.client.get_convergence(reference)
-        pointless = reached.target_version is None
-        if pointless or _ready(reached, min_ready) or time.monotonic() >= deadline:
-            return reached
+    patience, told = Patience(session.output), ""
+    ask = partial(session.client.get_convergence, reference)
+    reached = ask()
+    while not (reached.target_version is None or _ready(reached, min_ready)):
+        left_seconds = deadline - time.monotonic()
+        if left_seconds <= 0:
+            break
         if told != (told := convergence_text(reached)):
             session.output.note(told)
-        time.sleep(min(_POLL_SECONDS, max(0.0, deadline - time.monotonic())))
+        time.sleep(min(_POLL_SECONDS, left_seconds))
+        reached = patience.ask(ask) or reached
+    return reached
 
 
 def _ready(reached: Convergence, min_ready: float) -> bool:
@@ -240,7 +250,7 @@ def show_events(
     else:
         found = listed(after or 0) if follow or not limit else islice(listed(after or 0), limit)
     if follow:
-        _tell_events(session.output, _followed(found, listed, after or 0))
+        _tell_events(session.output, _followed(found, listed, after or 0, session.output))
     elif session.output.as_json:
         _tell_events(session.output, found)
     else:
@@ -248,16 +258,19 @@ def show_events(
 
 
 def _followed(
-    first: Iterable[Event], listed: Callable[[int], Iterator[Event]], after: int
+    first: Iterable[Event], listed: Callable[[int], Iterator[Event]], after: int, output: Output
 ) -> Iterator[Event]:
-    """Goes on with what comes after the first events; revisions without gaps make that exact."""
-    found = first
+    """Goes on with what comes after the first events; revisions without gaps make that exact.
+
+    A server that goes away meanwhile is waited for.
+    """
+    patience, found = Patience(output), first
     while True:
         for event in found:
             after = event.revision
             yield event
         time.sleep(_POLL_SECONDS)
-        found = listed(after)
+        found = patience.listen(listed(after))
 
 
 def _tell_events(output: Output, events: Iterable[Event]) -> None:

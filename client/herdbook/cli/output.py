@@ -99,9 +99,12 @@ class Output:
             grid.add_row(Text(printable(name)), Text(printable(value)))
         self.console.print(grid)
 
-    def error(self, error: BaseException, *, server: str | None = None) -> None:
-        """Writes what went wrong to stderr, as one sentence or as one JSON document."""
-        hint = hint_of(error, server=server)
+    def error(self, error: BaseException, *, server: str | None = None, meant: str = "") -> None:
+        """Writes what went wrong to stderr, as one sentence or as one JSON document.
+
+        `meant` is the name that was perhaps meant, if one was wrong.
+        """
+        hint = f"did you mean {meant}?" if meant else hint_of(error, server=server)
         if self.as_json:
             sys.stderr.write(_json(error_document(error, hint)) + "\n")
             return

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec
 import typer
 
 from herdbook.cli.exits import ExitCode, exit_code_of
+from herdbook.cli.nearby import nearby
 from herdbook.cli.options import (
     CallTimeoutOption,
     JsonOption,
@@ -79,6 +80,10 @@ class Session:
     def server(self) -> str:
         """Where the server is, as far as known."""
         return self.client.server if "client" in self.__dict__ else ""
+
+    def nearby(self, error: BaseException) -> str:
+        """Returns the name that was perhaps meant, if the error is that there is none such."""
+        return nearby(self.client, error) if "client" in self.__dict__ else ""
 
     def confirm(self, question: str, *, yes: bool) -> None:
         """Asks before something is done; without a terminal nobody can answer, and nothing is done.
@@ -207,7 +212,7 @@ def running(settings: Settings) -> Iterator[Session]:
     except KeyboardInterrupt:
         raise typer.Exit(ExitCode.INTERRUPTED) from None
     except (HerdbookError, OSError) as error:
-        session.output.error(error, server=session.server)
+        session.output.error(error, server=session.server, meant=session.nearby(error))
         raise typer.Exit(exit_code_of(error)) from None
     finally:
         session.close()

@@ -90,10 +90,21 @@ def test_the_history_of_an_alias_tells_who_and_why(herdbook: CommandLine) -> Non
         time=SOME_TIME,
         reason="error rate doubled",
     )
-    shown = herdbook("alias", "history", "m@champion", alias_history=[move]).stdout
+    shown = herdbook("alias", "history", "m@champion", alias_history=iter([move])).stdout
     for text in ("12", "champion", "removed", "ana", "(rollback) error rate doubled"):
         assert text in shown
     assert herdbook.client.arguments("alias_history") == {"model": "m", "alias": "champion"}
+
+
+def test_an_alias_that_never_was_has_no_history(herdbook: CommandLine) -> None:
+    answers = {
+        "alias_history": lambda **_: iter([]),
+        "list_aliases": [Alias("m", "champion", 1, SOME_TIME, "ana")],
+    }
+    result = herdbook("alias", "history", "m@champoin", **answers)
+    assert result.exit_code == 3
+    assert "did you mean m@champion?" in result.stderr
+    assert herdbook("alias", "history", "m", **answers).exit_code == 0
 
 
 def test_a_stage_is_set_and_the_archived_are_named(herdbook: CommandLine) -> None:

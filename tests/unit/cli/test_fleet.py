@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from itertools import cycle
 from typing import Any
 
 import pytest
@@ -19,6 +20,7 @@ from herdbook.core.values import (
     ReplicaState,
     Resolution,
 )
+from herdbook.errors import Unavailable
 from tests.unit.cli.conftest import CommandLine
 from tests.unit.cli.test_reading import SOME_TIME
 
@@ -53,6 +55,15 @@ def test_a_single_look_ends_when_every_state_is_known(herdbook: CommandLine) -> 
 
     result = herdbook("watch", "m@a", "m@b", "--once", watch=states)
     assert result.exit_code == 0, result.exception
+    assert len(result.stdout.splitlines()) == 2
+
+
+def test_a_single_look_at_what_names_nothing_has_an_exit_code_of_its_own(
+    herdbook: CommandLine,
+) -> None:
+    states = [state("m@a", 1, 3), state("m@b", None, 4)]
+    result = herdbook("watch", "m@a", "m@b", "--once", watch=states)
+    assert result.exit_code == 3
     assert len(result.stdout.splitlines()) == 2
 
 
@@ -117,6 +128,34 @@ def test_waiting_ends_when_enough_replicas_serve(
     assert len(slept) == 2
 
 
+def away_after_the_first(answers: Iterator[Any]) -> Any:
+    """Gives the answers one by one, after an outage each."""
+    away = cycle([False, True, True])
+
+    def answer(**_: Any) -> Any:
+        if next(away):
+            raise Unavailable("Nobody answers.")
+        return next(answers)
+
+    return answer
+
+
+def test_waiting_goes_on_while_the_server_is_away(
+    herdbook: CommandLine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("herdbook.cli.fleet.time.sleep", lambda _: None)
+    answers = away_after_the_first(iter([reached(0), reached(4)]))
+    result = herdbook("convergence", "m@a", "--wait", get_convergence=answers)
+    assert result.exit_code == 0
+    assert result.stderr.count("Nobody answers. Waiting for the server.") == 1
+    assert result.stderr.count("The server answers again.") == 1
+
+
+def test_a_server_that_never_answered_is_not_waited_for(herdbook: CommandLine) -> None:
+    arguments = ["convergence", "m@a", "--wait"]
+    assert herdbook(*arguments, get_convergence=Unavailable("Nobody answers.")).exit_code == 6
+
+
 def test_a_reference_without_a_target_is_not_waited_for(herdbook: CommandLine) -> None:
     present = reached(0, target=None)
     for arguments in (["m@a"], ["m@a", "--json"], ["m@a", "--wait"]):
@@ -177,6 +216,25 @@ def test_an_event_says_what_it_is_about(herdbook: CommandLine) -> None:
     )
     row = herdbook("events", list_events=events).stdout.splitlines()[1].split()
     assert row[-6:] == ["m@a", "6", "→", "7", "ana", "better"]
+
+
+def test_following_goes_on_when_the_server_is_back(
+    herdbook: CommandLine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("herdbook.cli.fleet.time.sleep", lambda _: None)
+    pages = away_after_the_first(iter([[event(1)], [event(2)]]))
+
+    def list_events(**arguments: Any) -> Iterator[Event]:
+        try:
+            yield from pages(**arguments)
+        except StopIteration:
+            raise KeyboardInterrupt from None
+
+    result = herdbook("events", "--after", "0", "--follow", "--json", list_events=list_events)
+    assert [json.loads(line)["revision"] for line in result.stdout.splitlines()] == [1, 2]
+    assert result.stderr.count("The server answers again.") == 1
+    asked = [arguments["after_revision"] for _, arguments in herdbook.client.calls]
+    assert asked == [0, 1, 1, 1, 2, 2, 2]
 
 
 def test_following_misses_nothing_and_repeats_nothing(

@@ -65,6 +65,17 @@ def test_an_error_is_a_sentence_with_its_reason_and_a_hint(herdbook: CommandLine
     assert "Hint: `herdbook models`" in result.stderr
 
 
+def test_a_name_that_was_perhaps_meant_is_the_hint(herdbook: CommandLine) -> None:
+    details = errors.ErrorDetails(resource_type="model", resource_name="fruad/tc")
+    unknown = errors.ModelNotFound("There is no model fruad/tc.", details=details)
+    models = [Model("spam/tc"), Model("fraud/tc"), Model("churn")]
+    result = herdbook("show", "fruad/tc@champion", get_version=unknown, list_models=models)
+    assert result.exit_code == 3
+    assert "Hint: did you mean fraud/tc?" in result.stderr
+    away = {"get_version": unknown, "list_models": errors.Unavailable("Away.")}
+    assert "Hint: `herdbook models`" in herdbook("show", "fruad/tc@champion", **away).stderr
+
+
 def test_an_error_is_a_document_for_programs(herdbook: CommandLine) -> None:
     details = errors.ErrorDetails(
         metadata={"current_version": "6"},
