@@ -194,7 +194,8 @@ def serve(
 def migrate(*, data: Data = None, database: Database = None, json: Json = False) -> None:
     """Bring the database's schema to the newest."""
     steps = _run("migrate", {"data": data, "database": database})
-    typer.echo(f'{{"steps": {steps}}}' if json else f"The schema is up to date; steps applied: {steps}.")
+    sentence = f"The schema is up to date; steps applied: {steps}."
+    typer.echo(f'{{"steps": {steps}}}' if json else sentence)
 
 
 def _run(command: str, flags: dict[str, Any]) -> Any:

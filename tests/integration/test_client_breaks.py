@@ -11,25 +11,11 @@ from pathlib import Path
 from random import Random
 
 from herdbook import Client, TransferProgress
-from herdbook.transfer.pushing import BATCH_BYTES
-from herdbook.transfer.workers import WORKERS
 from tests.support.server import ServerProcess
 from tests.support.waiting import wait_until
 
 MIB = 1024 * 1024
 FILE_MIB = 48
-KILLED_AFTER_MIB = 80
-
-PUSH = """
-import sys
-from pathlib import Path
-from herdbook import Client
-
-def tell(progress):
-    print(progress.moved_bytes, flush=True)
-
-Client(sys.argv[1], cache=False).push(sys.argv[2], Path(sys.argv[3]), capture=False, progress=tell)
-"""
 
 PUSH_AND_MEASURE = """
 import resource, sys
@@ -70,33 +56,6 @@ def test_a_push_survives_the_death_of_the_server(own_server: ServerProcess, tmp_
         version = client.push("m", path, capture=False, progress=kill_half_way)
         assert killed.is_set()
         assert [found.number for found in client.list_versions("m")] == [1]
-        client.pull(version.reference, tmp_path / "out")
-    assert digest(tmp_path / "out" / "weights") == digest(path)
-
-
-def test_a_push_that_was_killed_goes_on_where_it_was(
-    own_server: ServerProcess, tmp_path: Path
-) -> None:
-    path = tmp_path / "weights"
-    write_random(path, 2 * KILLED_AFTER_MIB)
-    pushing = subprocess.Popen(
-        [sys.executable, "-c", PUSH, own_server.address, "m", path],
-        stdout=subprocess.PIPE,
-        text=True,
-    )
-    assert pushing.stdout is not None
-    with pushing.stdout:
-        for line in pushing.stdout:
-            if int(line) > KILLED_AFTER_MIB * MIB:
-                break
-        pushing.kill()
-    pushing.wait()
-    with Client(own_server.address, cache=False) as client:
-        version = client.push("m", path, capture=False)
-        assert version.number == 1
-        assert version.transfer is not None
-        under_way_mib = WORKERS * BATCH_BYTES // MIB
-        assert version.transfer.saved_bytes >= (KILLED_AFTER_MIB - under_way_mib) * MIB
         client.pull(version.reference, tmp_path / "out")
     assert digest(tmp_path / "out" / "weights") == digest(path)
 

@@ -25,7 +25,7 @@ T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class Stretch:
     """A stretch of a file that holds, or is to hold, a chunk."""
 
     path: Path
@@ -53,13 +53,13 @@ class Place:
                 view = view[os.pwrite(file.fileno(), view, self.offset + len(data) - len(view)) :]
 
 
-def places(files: Iterable[File], root: Path) -> Iterator[Place]:
+def places(files: Iterable[File], root: Path) -> Iterator[Stretch]:
     """Yields where each chunk of `files` lies below `root`."""
     for file in files:
         path = root / file.path
         offset = 0
         for chunk in file.chunks:
-            yield Place(path, offset, chunk)
+            yield Stretch(path, offset, chunk)
             offset += chunk.size_bytes
 
 
@@ -90,7 +90,7 @@ def damaged_files(
     """
     damaged: dict[str, File] = {}
 
-    def check(span: tuple[File, list[Place]]) -> None:
+    def check(span: tuple[File, list[Stretch]]) -> None:
         file, stretch = span
         if file.path in damaged:
             return
@@ -110,8 +110,8 @@ def damaged_files(
 
 
 def copy_chunks(
-    wanted: Iterable[tuple[Place, Place]], *, cancelled: Callable[[], bool]
-) -> set[Place]:
+    wanted: Iterable[tuple[Stretch, Stretch]], *, cancelled: Callable[[], bool]
+) -> set[Stretch]:
     """Copies chunks between local files and returns the places that hold theirs now, verified.
 
     Args:
@@ -121,9 +121,9 @@ def copy_chunks(
     Raises:
         Cancelled: `cancelled` said so.
     """
-    filled: set[Place] = set()
+    filled: set[Stretch] = set()
 
-    def copy(pair: tuple[Place, Place]) -> None:
+    def copy(pair: tuple[Stretch, Stretch]) -> None:
         target, source = pair
         if cancelled():
             raise Cancelled("Filling the cache was given up.")
@@ -147,8 +147,8 @@ def _on_threads(act: Callable[[T], None], items: Iterable[T]) -> None:
                 pass
 
 
-def _spans(file: File, root: Path) -> Iterator[tuple[File, list[Place]]]:
-    stretch: list[Place] = []
+def _spans(file: File, root: Path) -> Iterator[tuple[File, list[Stretch]]]:
+    stretch: list[Stretch] = []
     for place in places([file], root):
         stretch.append(place)
         if len(stretch) == _SPAN_CHUNKS:

@@ -5,20 +5,20 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Collection, Iterator
 
-from herdbook.cache.contents import Place, places
+from herdbook.cache.contents import Stretch, places
 from herdbook.cache.layout import PREFIX, Layout
 from herdbook.cache.manifests import read_manifest
 from herdbook.core.values.artifacts import ChunkRef
 
 
-def find_chunks(layout: Layout, wanted: Collection[ChunkRef]) -> dict[ChunkRef, Place]:
+def find_chunks(layout: Layout, wanted: Collection[ChunkRef]) -> dict[ChunkRef, Stretch]:
     """Returns where those of `wanted` lie that the cache has; they have yet to be hashed."""
     missing = set(wanted)
     found = {}
     for chunk in wanted:
         path = layout.chunk(chunk.sha256)
         if path.exists():
-            found[chunk] = Place(path, 0, chunk)
+            found[chunk] = Stretch(path, 0, chunk)
             missing.discard(chunk)
     for place in _version_places(layout, lambda: bool(missing)):
         if place.chunk in missing:
@@ -35,9 +35,9 @@ class ChunkIndex:
         self._layout = layout
         self._lock = threading.Lock()
         self._indexed_at_ns = -1
-        self._places: dict[bytes, Place] = {}
+        self._places: dict[bytes, Stretch] = {}
 
-    def find(self, digest: bytes) -> Place | None:
+    def find(self, digest: bytes) -> Stretch | None:
         """Returns where the chunk should lie; None if in no version."""
         with self._lock:
             self._refresh()
@@ -53,7 +53,7 @@ class ChunkIndex:
             self._places = {p.chunk.sha256: p for p in _version_places(self._layout, lambda: True)}
 
 
-def _version_places(layout: Layout, needed: Callable[[], bool]) -> Iterator[Place]:
+def _version_places(layout: Layout, needed: Callable[[], bool]) -> Iterator[Stretch]:
     for directory in sorted(layout.versions.iterdir()):
         if not needed():
             return

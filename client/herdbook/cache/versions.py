@@ -10,7 +10,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Protocol, Self, TypeAlias
 
-from herdbook.cache.contents import Place, copy_chunks, damaged_files, is_well_formed, places
+from herdbook.cache.contents import Stretch, copy_chunks, damaged_files, is_well_formed, places
 from herdbook.cache.errors import explained
 from herdbook.cache.eviction import Evictor, tree_bytes
 from herdbook.cache.index import find_chunks
@@ -188,15 +188,15 @@ class _Fetch:
             self._put_in_place()
         return downloaded_bytes
 
-    def _fill(self, targets: list[Place], source: VersionSource, *, resumed: bool) -> int:
-        filled: set[Place] = set()
+    def _fill(self, targets: list[Stretch], source: VersionSource, *, resumed: bool) -> int:
+        filled: set[Stretch] = set()
         if resumed:
             own = ((target, target) for target in targets)
             filled |= copy_chunks(own, cancelled=self._cancelled)
         filled |= self._copy_from_cache([t for t in targets if t not in filled])
         return _download([t for t in targets if t not in filled], source)
 
-    def _copy_from_cache(self, targets: list[Place]) -> set[Place]:
+    def _copy_from_cache(self, targets: list[Stretch]) -> set[Stretch]:
         known = find_chunks(self._layout, {target.chunk for target in targets})
         pairs = ((t, known[t.chunk]) for t in targets if t.chunk in known)
         return copy_chunks(pairs, cancelled=self._cancelled)
@@ -236,8 +236,8 @@ def _lay_out(files: Iterable[File], root: Path) -> None:
             os.close(descriptor)
 
 
-def _download(targets: list[Place], source: VersionSource) -> int:
-    wanted: dict[ChunkRef, list[Place]] = {}
+def _download(targets: list[Stretch], source: VersionSource) -> int:
+    wanted: dict[ChunkRef, list[Stretch]] = {}
     for target in targets:
         wanted.setdefault(target.chunk, []).append(target)
 

@@ -11,7 +11,13 @@ from functools import partial
 from pathlib import Path
 
 from herdbook.core.cutting import cut_file
-from herdbook.core.manifests import MAX_FILES, check_path
+from herdbook.core.manifests import (
+    MAX_CHUNK_BYTES,
+    MAX_CHUNKS,
+    MAX_FILE_CHUNKS,
+    MAX_FILES,
+    check_path,
+)
 from herdbook.errors import SourceChanged, SourceInvalid, SourceNotFound
 
 
@@ -49,8 +55,8 @@ def find_sources(path: Path) -> list[Source]:
 
     Raises:
         PathInvalid: A file's name cannot be stored.
-        SourceInvalid: There is no file in the directory, or something that is no file, or a
-            symbolic link leads back to where it came from.
+        SourceInvalid: There is no file in the directory, or something that is no file, or more
+            than a version holds, or a symbolic link leads back to where it came from.
         SourceNotFound: There is nothing at the path.
     """
     try:
@@ -65,7 +71,23 @@ def find_sources(path: Path) -> list[Source]:
         raise SourceInvalid(
             f"{path} holds {len(sources):,} files; a version has 1 to {MAX_FILES:,}."
         )
+    _check_sizes(sources)
     return sources
+
+
+def _check_sizes(sources: list[Source]) -> None:
+    """Refuses, before anything is sent, what makes too many chunks however it is cut."""
+    for source in sources:
+        if source.size_bytes > MAX_FILE_CHUNKS * MAX_CHUNK_BYTES:
+            raise SourceInvalid(
+                f"{source.local} has {source.size_bytes:,} bytes; a file of a version has at most "
+                f"{MAX_FILE_CHUNKS * MAX_CHUNK_BYTES:,}."
+            )
+    if sum(-(-source.size_bytes // MAX_CHUNK_BYTES) for source in sources) > MAX_CHUNKS:
+        raise SourceInvalid(
+            f"The files are too large for one version: it has at most {MAX_CHUNKS:,} chunks of "
+            f"{MAX_CHUNK_BYTES:,} bytes."
+        )
 
 
 def _walk(directory: Path, prefix: str, above: tuple[tuple[int, int], ...]) -> Iterator[Source]:

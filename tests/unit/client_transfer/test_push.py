@@ -148,6 +148,20 @@ def test_a_link_that_leads_back_is_refused(client: Client, files: Path) -> None:
         client.push("m", files)
 
 
+@pytest.mark.parametrize(
+    "sizes_gib", [pytest.param([129], id="one file"), pytest.param([126] * 7, id="all files")]
+)
+def test_what_is_too_large_is_refused_before_anything_is_sent(
+    client: Client, registry: FakeRegistry, tmp_path: Path, sizes_gib: list[int]
+) -> None:
+    for number, size_gib in enumerate(sizes_gib):
+        with (tmp_path / f"layer-{number}").open("wb") as file:
+            file.truncate(size_gib * 1024**3)
+    with pytest.raises(errors.SourceInvalid, match="at most"):
+        client.push("m", tmp_path)
+    assert not registry.chunks
+
+
 def test_what_cannot_be_pushed_is_refused(client: Client, tmp_path: Path) -> None:
     with pytest.raises(errors.SourceNotFound):
         client.push("m", tmp_path / "nothing")
