@@ -12,6 +12,7 @@ import asyncpg
 from herdbook_server.errors import DatabaseUnavailable
 from herdbook_server.ports.database import WriteRecords
 from herdbook_server.ports.records import Records
+from herdbook_server.storage.sql import revisions
 from herdbook_server.storage.sql.cancellation import finish
 from herdbook_server.storage.sql.changes import Changes
 from herdbook_server.storage.sql.listener import CHANNEL, Listener
@@ -36,13 +37,9 @@ if TYPE_CHECKING:
 COMMAND_SECONDS: Final = 60.0
 """How long a statement may take, the wait for locks included."""
 
-TAKE_REVISION: Final = "UPDATE registry SET revision = revision + 1 WHERE id = 1 RETURNING revision"
-
 BEGIN: Final = "BEGIN"
 
 BEGIN_RELAXED: Final = "BEGIN; SET LOCAL synchronous_commit = off"
-
-REVISION: Final = "SELECT revision FROM registry WHERE id = 1"
 
 MIGRATION_GATE: Final = 2
 
@@ -103,8 +100,7 @@ class PostgresDatabase:
     async def write(self) -> AsyncIterator[WriteRecords]:
         """See `ports.database.Database`."""
         async with self._transaction() as connection:
-            row = await connection.fetch_one(TAKE_REVISION)
-            records = SqlWriteRecords(connection, row[0] if row else 0)
+            records = SqlWriteRecords(connection, await revisions.take(connection))
             yield records
             if records.events.added:
                 await finish(self._commit(connection, records.revision))
@@ -118,8 +114,7 @@ class PostgresDatabase:
 
     async def revision(self) -> int:
         """See `ports.database.Database`."""
-        row = await self._reads.fetch_one(REVISION)
-        return row[0] if row else 0
+        return await revisions.newest(self._reads)
 
     async def wait_for_change(self, revision: int, *, timeout_seconds: float) -> None:
         """See `ports.database.Database`."""

@@ -14,6 +14,7 @@ import aiosqlite
 from herdbook_server.errors import DatabaseUnavailable
 from herdbook_server.ports.database import WriteRecords
 from herdbook_server.ports.records import Records
+from herdbook_server.storage.sql import revisions
 from herdbook_server.storage.sql.cancellation import finish
 from herdbook_server.storage.sql.changes import Changes
 from herdbook_server.storage.sql.connection import Row, Value, places
@@ -38,10 +39,6 @@ SETTINGS: Final = """
     PRAGMA cache_size = -16000;
     PRAGMA journal_size_limit = 67108864;
     """
-
-TAKE_REVISION: Final = "UPDATE registry SET revision = revision + 1 WHERE id = 1 RETURNING revision"
-
-REVISION: Final = "SELECT revision FROM registry WHERE id = 1"
 
 NAMES: Final = tuple(str(number) for number in range(1, 65))
 
@@ -223,8 +220,7 @@ class SqliteDatabase:
     async def write(self) -> AsyncIterator[WriteRecords]:
         """See `ports.database.Database`."""
         async with self._transaction() as connection:
-            row = await connection.fetch_one(TAKE_REVISION)
-            records = SqlWriteRecords(connection, row[0] if row else 0)
+            records = SqlWriteRecords(connection, await revisions.take(connection))
             yield records
             if records.events.added:
                 await finish(self._commit(connection, records.revision))
@@ -238,8 +234,7 @@ class SqliteDatabase:
 
     async def revision(self) -> int:
         """See `ports.database.Database`."""
-        row = await self._readers.fetch_one(REVISION)
-        return row[0] if row else 0
+        return await revisions.newest(self._readers)
 
     async def wait_for_change(self, revision: int, *, timeout_seconds: float) -> None:
         """See `ports.database.Database`."""
