@@ -7,6 +7,7 @@ from typing import Protocol
 
 from tests.bench import (
     importing,
+    peers,
     registering,
     resolve,
     searching,
@@ -39,4 +40,5 @@ BENCHMARKS: Mapping[str, Benchmark] = {
     "start": starting,
     "import": importing,
     "wheel": wheel,
+    "peers": peers,
 }

@@ -36,6 +36,10 @@ class Meter:
     peaks: dict[str, int] = field(default_factory=dict)
 
     def megabytes_per_second(self, kind: str, *arguments: object) -> float:
+        """Run one transfer of all the bytes."""
+        return self.size_bytes / self.seconds(kind, *arguments) / MEGABYTE
+
+    def seconds(self, kind: str, *arguments: object) -> float:
         """Run one transfer, from a disk that has nothing left to write."""
         os.sync()
         command = [sys.executable, "-m", "tests.bench.transferring", kind, *map(str, arguments)]
@@ -44,7 +48,7 @@ class Meter:
         figures = json.loads(answer)
         peak = figures["peak_memory_bytes"]
         self.peaks[kind] = max(peak, self.peaks.get(kind, 0))
-        return self.size_bytes / figures["seconds"] / MEGABYTE
+        return float(figures["seconds"])
 
     def disk_megabytes_per_second(self) -> float:
         """Write files of one message's size and sync each, a few at once, as any store must."""

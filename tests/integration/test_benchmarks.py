@@ -10,8 +10,8 @@ from tests.bench.catalogue import BENCHMARKS
 from tests.bench.measuring import Comparison
 from tests.bench.options import MIB, Options
 
-ELSEWHERE = {"wheel"}
-"""Built and installed by the test of the light wheel already."""
+ELSEWHERE = {"wheel", "peers"}
+"""The wheel has a test of its own; for its peers a benchmark installs a gigabyte of them."""
 
 
 @pytest.mark.parametrize("name", sorted(BENCHMARKS.keys() - ELSEWHERE))
