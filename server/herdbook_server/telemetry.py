@@ -99,9 +99,10 @@ def _is_exported(signal: str, endpoint: str | None) -> bool:
     The variables are those of
     https://opentelemetry.io/docs/specs/otel/configuration/sdk-environment-variables/.
     """
-    exporters = os.environ.get(f"OTEL_{signal}_EXPORTER") or "otlp"
+    exporters = (os.environ.get(f"OTEL_{signal}_EXPORTER") or "otlp").split(",")
     variables = ("OTEL_EXPORTER_OTLP_ENDPOINT", f"OTEL_EXPORTER_OTLP_{signal}_ENDPOINT")
-    return "otlp" in exporters.split(",") and any((endpoint, *map(os.environ.get, variables)))
+    wanted = "otlp" in map(str.strip, exporters)
+    return wanted and any((endpoint, *map(os.environ.get, variables)))
 
 
 def _end(*ends: Callable[[], None]) -> None:

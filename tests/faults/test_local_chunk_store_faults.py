@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import errno
 import hashlib
 import os
 import resource
 import subprocess
 import sys
+import threading
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -29,6 +31,7 @@ if TYPE_CHECKING:
 
 DATA = chunk_of(LARGEST)
 DIGEST = digest_of(DATA)
+DEADLINE_SECONDS = 30
 WRITER = Path(__file__).with_name("chunk_writer.py")
 
 
@@ -94,6 +97,46 @@ async def test_a_file_where_the_directory_should_be_is_an_error(tmp_path: Path) 
     with pytest.raises(StoreError, match=str(tmp_path)):
         await store.open()
     await store.close()
+
+
+async def test_a_deletion_that_was_given_up_deletes_nothing_that_is_put_afterwards(
+    store: LocalChunkStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    chunks = {digest_of(data): data for data in map(chunk_of, (1000, 2000, 3000))}
+    for digest, data in chunks.items():
+        await store.put(digest, data)
+    hangs, goes_on = threading.Event(), threading.Event()
+    unlink = Path.unlink
+
+    def hang(path: Path, missing_ok: bool = False) -> None:  # noqa: FBT001, FBT002 - as pathlib has it
+        if path.parent.parent.name == "chunks":
+            hangs.set()
+            goes_on.wait()
+        unlink(path, missing_ok=missing_ok)
+
+    monkeypatch.setattr(Path, "unlink", hang)
+    first, *others = chunks
+    deleting = asyncio.create_task(store.delete(list(chunks)))
+    await asyncio.to_thread(hangs.wait)
+    deleting.cancel()
+    await asyncio.wait({deleting})
+    with pytest.raises(StoreUnavailable, match="hangs"):
+        await store.put(first, chunks[first])
+    for digest in others:
+        await store.put(digest, chunks[digest])
+    goes_on.set()
+    await until_it_can_be_put(store, first, chunks[first])
+    for digest, data in chunks.items():
+        assert await store.get(digest, len(data)) == data
+
+
+async def until_it_can_be_put(store: LocalChunkStore, digest: bytes, data: bytes) -> None:
+    async with asyncio.timeout(DEADLINE_SECONDS):
+        while True:
+            try:
+                return await store.put(digest, data)
+            except StoreUnavailable:
+                await asyncio.sleep(0)
 
 
 async def test_a_put_is_on_disk_before_it_has_a_name(

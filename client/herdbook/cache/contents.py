@@ -53,7 +53,7 @@ class Stretch:
                 view = view[os.pwrite(file.fileno(), view, self.offset + len(data) - len(view)) :]
 
 
-def places(files: Iterable[File], root: Path) -> Iterator[Stretch]:
+def stretches(files: Iterable[File], root: Path) -> Iterator[Stretch]:
     """Yields where each chunk of `files` lies below `root`."""
     for file in files:
         path = root / file.path
@@ -90,13 +90,13 @@ def damaged_files(
     """
     damaged: dict[str, File] = {}
 
-    def check(span: tuple[File, list[Stretch]]) -> None:
-        file, stretch = span
+    def check(part: tuple[File, list[Stretch]]) -> None:
+        file, span = part
         if file.path in damaged:
             return
         if cancelled():
             raise Cancelled("Checking the cache was given up.")
-        if any(place.read() is None for place in stretch):
+        if any(stretch.read() is None for stretch in span):
             damaged[file.path] = file
 
     whole = []
@@ -112,10 +112,10 @@ def damaged_files(
 def copy_chunks(
     wanted: Iterable[tuple[Stretch, Stretch]], *, cancelled: Callable[[], bool]
 ) -> set[Stretch]:
-    """Copies chunks between local files and returns the places that hold theirs now, verified.
+    """Copies chunks between local files and returns the stretches that hold theirs now, verified.
 
     Args:
-        wanted: Pairs each place to fill with one that may hold its chunk.
+        wanted: Pairs each stretch to fill with one that may hold its chunk.
         cancelled: Asked now and then whether to give up.
 
     Raises:
@@ -148,14 +148,9 @@ def _on_threads(act: Callable[[T], None], items: Iterable[T]) -> None:
 
 
 def _spans(file: File, root: Path) -> Iterator[tuple[File, list[Stretch]]]:
-    stretch: list[Stretch] = []
-    for place in places([file], root):
-        stretch.append(place)
-        if len(stretch) == _SPAN_CHUNKS:
-            yield file, stretch
-            stretch = []
-    if stretch:
-        yield file, stretch
+    remaining = stretches([file], root)
+    while span := list(islice(remaining, _SPAN_CHUNKS)):
+        yield file, span
 
 
 def _size(path: Path) -> int:

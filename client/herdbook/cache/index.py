@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Collection, Iterator
 
-from herdbook.cache.contents import Stretch, places
+from herdbook.cache.contents import Stretch, stretches
 from herdbook.cache.layout import PREFIX, Layout
 from herdbook.cache.manifests import read_manifest
 from herdbook.core.values.artifacts import ChunkRef
@@ -20,10 +20,10 @@ def find_chunks(layout: Layout, wanted: Collection[ChunkRef]) -> dict[ChunkRef, 
         if path.exists():
             found[chunk] = Stretch(path, 0, chunk)
             missing.discard(chunk)
-    for place in _version_places(layout, lambda: bool(missing)):
-        if place.chunk in missing:
-            found[place.chunk] = place
-            missing.discard(place.chunk)
+    for stretch in _version_stretches(layout, lambda: bool(missing)):
+        if stretch.chunk in missing:
+            found[stretch.chunk] = stretch
+            missing.discard(stretch.chunk)
     return found
 
 
@@ -35,13 +35,13 @@ class ChunkIndex:
         self._layout = layout
         self._lock = threading.Lock()
         self._indexed_at_ns = -1
-        self._places: dict[bytes, Stretch] = {}
+        self._stretches: dict[bytes, Stretch] = {}
 
     def find(self, digest: bytes) -> Stretch | None:
         """Returns where the chunk should lie; None if in no version."""
         with self._lock:
             self._refresh()
-            return self._places.get(digest)
+            return self._stretches.get(digest)
 
     def _refresh(self) -> None:
         try:
@@ -50,13 +50,15 @@ class ChunkIndex:
             return
         if changed_at_ns != self._indexed_at_ns:
             self._indexed_at_ns = changed_at_ns
-            self._places = {p.chunk.sha256: p for p in _version_places(self._layout, lambda: True)}
+            self._stretches = {
+                p.chunk.sha256: p for p in _version_stretches(self._layout, lambda: True)
+            }
 
 
-def _version_places(layout: Layout, needed: Callable[[], bool]) -> Iterator[Stretch]:
+def _version_stretches(layout: Layout, needed: Callable[[], bool]) -> Iterator[Stretch]:
     for directory in sorted(layout.versions.iterdir()):
         if not needed():
             return
         manifest = read_manifest(directory / "manifest", PREFIX + directory.name)
         if manifest is not None:
-            yield from places(manifest.files, directory / "files")
+            yield from stretches(manifest.files, directory / "files")

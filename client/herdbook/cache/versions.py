@@ -10,7 +10,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Protocol, Self, TypeAlias
 
-from herdbook.cache.contents import Stretch, copy_chunks, damaged_files, is_well_formed, places
+from herdbook.cache.contents import Stretch, copy_chunks, damaged_files, is_well_formed, stretches
 from herdbook.cache.errors import explained
 from herdbook.cache.eviction import Evictor, tree_bytes
 from herdbook.cache.index import find_chunks
@@ -180,7 +180,7 @@ class _Fetch:
         root = self._incoming / "files"
         _lay_out(files, root)
         write_atomically(self._incoming / "manifest", encode(manifest))
-        downloaded_bytes = self._fill(list(places(files, root)), source, resumed=resumed)
+        downloaded_bytes = self._fill(list(stretches(files, root)), source, resumed=resumed)
         _seal(files, root)
         if repairable:
             self._repair(files)

@@ -204,18 +204,27 @@ def running(settings: Settings) -> Iterator[Session]:
     """
     session = Session(settings)
     try:
-        yield session
-        sys.stdout.flush()
+        with _telling_errors(session):
+            yield session
+            sys.stdout.flush()
     except BrokenPipeError:
         _abandon_stdout()
         raise typer.Exit(ExitCode.CLOSED_PIPE) from None
     except KeyboardInterrupt:
         raise typer.Exit(ExitCode.INTERRUPTED) from None
+    finally:
+        session.close()
+
+
+@contextlib.contextmanager
+def _telling_errors(session: Session) -> Iterator[None]:
+    try:
+        yield
+    except BrokenPipeError:
+        raise
     except (HerdbookError, OSError) as error:
         session.output.error(error, server=session.server, meant=session.nearby(error))
         raise typer.Exit(exit_code_of(error)) from None
-    finally:
-        session.close()
 
 
 def _abandon_stdout() -> None:

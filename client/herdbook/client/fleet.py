@@ -40,14 +40,17 @@ class FleetCalls:
 
         Args:
             references: What to watch; 1,000 at most together with prefixes.
-            prefixes: Watch every alias of every model whose name starts so, such as `fraud/`.
+            prefixes: Watch every alias of every model whose name starts so, such as `fraud/`;
+                10,000 aliases at most.
             known: States from before; one that is still true is not told again.
             replica: Who watches; makes the watch count as a live replica. None: a mere onlooker.
 
         Raises:
+            EncryptionMismatch: Client and server do not agree about TLS.
             PermissionDenied: The credentials do not allow it.
             ReferenceInvalid: Something is no reference.
             Unauthenticated: No credentials, or bad ones.
+            WatchTooWide: More than 10,000 aliases lie below the prefixes; this may come later, too.
         """
         watch = Watch.of(references, prefixes=prefixes, known=known, replica=replica)
         return _states(follow(self._caller, watch))

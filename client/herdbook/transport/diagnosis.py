@@ -9,33 +9,46 @@ from __future__ import annotations
 import os
 import socket
 import ssl
+import time
 from collections.abc import Iterator
 from contextlib import suppress
 
 from herdbook.errors import EncryptionMismatch, HerdbookError, Unavailable
 from herdbook.transport.connection import TLS, Connection, authorities
 
-_PATIENCE_SECONDS = 1.0
+_PATIENCE_SECONDS = 2.0
+"""For all addresses together."""
+
 _ADDRESSES = 4
-_UNACCEPTED = "it does not accept this client's certificate, or wants one"
+_HUNG_UP = (
+    "hangs up: it does not accept this client's certificate, or wants one, or nothing is behind it"
+)
 
 
 def explained(error: HerdbookError, connection: Connection) -> HerdbookError:
     """Returns what says more about why a server is not reached, or the error itself.
 
-    Connects anew to find out, which takes a few seconds at most.
+    Connects anew to find out, which takes two seconds at most. Only what no repetition mends
+    becomes an EncryptionMismatch.
     """
     if type(error) is not Unavailable or error.details.reason:
         return error
-    for address in _answering(connection.target):
-        cause = _mismatch(address, connection)
+    deadline = time.monotonic() + _PATIENCE_SECONDS
+    for address in _answering(connection.target, deadline):
+        cause = _mismatch(address, connection, deadline)
         if cause:
+            kind = Unavailable if cause == _HUNG_UP else EncryptionMismatch
             told = f"The server {connection.target} answers at {address[0]}, but {cause}."
-            return EncryptionMismatch(told, details=error.details)
+            return kind(told, details=error.details)
     return error
 
 
-def _answering(target: str) -> Iterator[tuple[str, int]]:
+def _left_seconds(deadline: float) -> float:
+    """Tells how long may still be waited; next to nothing, but never 0, which would not wait."""
+    return max(0.01, deadline - time.monotonic())
+
+
+def _answering(target: str, deadline: float) -> Iterator[tuple[str, int]]:
     """Yields the addresses of a server that accept connections."""
     host, _, port = target.rpartition(":")
     if not port.isdecimal() or not host or "/" in host or target.startswith("unix:"):
@@ -45,22 +58,23 @@ def _answering(target: str) -> Iterator[tuple[str, int]]:
         for *_, resolved in found[:_ADDRESSES]:
             address = (str(resolved[0]), int(port))
             with suppress(OSError):
-                socket.create_connection(address, _PATIENCE_SECONDS).close()
+                socket.create_connection(address, _left_seconds(deadline)).close()
                 yield address
 
 
-def _mismatch(address: tuple[str, int], connection: Connection) -> str:
+def _mismatch(address: tuple[str, int], connection: Connection, deadline: float) -> str:
     """Says in what the two sides differ; empty if they seem to agree."""
     host = connection.target.rpartition(":")[0].strip("[]")
     context = _trusting() if connection.tls is None else _checking(connection.tls)
     try:
         with (
-            socket.create_connection(address, _PATIENCE_SECONDS) as plain,
+            socket.create_connection(address, _left_seconds(deadline)) as plain,
             context.wrap_socket(plain, server_hostname=host) as wrapped,
         ):
             if connection.tls is None:
                 return "it speaks TLS, and this client does not"
-            return "" if _welcomed(wrapped) else _UNACCEPTED
+            wrapped.settimeout(_left_seconds(deadline))
+            return "" if _welcomed(wrapped) else _HUNG_UP
     except OSError as error:
         return "" if connection.tls is None else _meaning(error, host)
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import inspect
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from contextlib import AbstractAsyncContextManager, aclosing
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, aclosing
 from typing import Any, Protocol, TypeAlias
 
 import grpc
@@ -17,6 +17,7 @@ from herdbook_server.rpc.calls import Call, Context
 from herdbook_server.rpc.large_requests import LargeRequests
 
 Behaviour: TypeAlias = Callable[[Any, Context], Any]
+Decode: TypeAlias = Callable[[bytes], Any]
 
 DRAINED_MESSAGES = 64
 """How many messages of a refused upload are still read, and dropped."""
@@ -87,14 +88,14 @@ class Surroundings(grpc.aio.ServerInterceptor):
     def _in_one_task(self, kind: str, handler: Any) -> Behaviour:
         """Make of any handler a coroutine function that takes care of its request and responses."""
         decode = _decoding(handler.request_deserializer)
+        if kind == "unary_stream":
+            behaviour = self._holding_until_answered(handler.unary_stream, decode)
+            return _responding(behaviour, handler.response_serializer)
         respond = _responding(getattr(handler, kind), handler.response_serializer)
 
         async def behave_once(data: bytes, context: Context) -> Any:
             async with self._large_requests.admitted(len(data)):
                 return await respond(decode(data), context)
-
-        async def behave_often(data: bytes, context: Context) -> Any:
-            return await respond(decode(data), context)
 
         async def behave_on_stream(messages: AsyncIterator[bytes], context: Context) -> Any:
             try:
@@ -103,8 +104,22 @@ class Surroundings(grpc.aio.ServerInterceptor):
                 await _drain(messages)
                 raise
 
-        behaviours = {"unary_unary": behave_once, "unary_stream": behave_often}
-        return behaviours.get(kind, behave_on_stream)
+        return behave_once if kind == "unary_unary" else behave_on_stream
+
+    def _holding_until_answered(
+        self, behaviour: Callable[[Any, Context], AsyncGenerator[Any, None]], decode: Decode
+    ) -> Behaviour:
+        """Hold room for a large request up to its first response; what it leaves is small."""
+
+        async def respond(data: bytes, context: Context) -> AsyncGenerator[Any, None]:
+            async with AsyncExitStack() as room:
+                await room.enter_async_context(self._large_requests.admitted(len(data)))
+                async with aclosing(behaviour(decode(data), context)) as responses:
+                    async for response in responses:
+                        await room.aclose()
+                        yield response
+
+        return respond
 
 
 def _within(layer: Layer, behaviour: Behaviour) -> Behaviour:
@@ -147,7 +162,7 @@ def _serialized(serialize: Callable[[Any], bytes], response: Any) -> bytes:
     return data
 
 
-def _decoding(deserialize: Callable[[bytes], Any]) -> Callable[[bytes], Any]:
+def _decoding(deserialize: Decode) -> Decode:
     """Decode inside of the layers: they count the bytes, and refuse what gRPC calls INTERNAL."""
 
     def decode(data: bytes) -> Any:
@@ -160,9 +175,7 @@ def _decoding(deserialize: Callable[[bytes], Any]) -> Callable[[bytes], Any]:
     return decode
 
 
-async def _decoded(
-    messages: AsyncIterator[bytes], decode: Callable[[bytes], Any]
-) -> AsyncIterator[Any]:
+async def _decoded(messages: AsyncIterator[bytes], decode: Decode) -> AsyncIterator[Any]:
     async for message in messages:
         yield decode(message)
 

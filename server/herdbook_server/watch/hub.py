@@ -106,7 +106,7 @@ class Hub:
         try:
             async with self._lookups:
                 await self._offer_initial(watcher, references)
-            watcher.settle()
+            watcher.forget_known()
             subscription = watcher.subscription
             async with self._fleet.presence(subscription):
                 with self._ageing(watcher):

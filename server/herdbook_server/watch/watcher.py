@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 from dataclasses import replace
 
-from herdbook_server.errors import HerdbookError, WatchTooWide
+from herdbook_server.errors import Draining, HerdbookError, WatchTooWide
 from herdbook_server.ports.values import Resolution
 from herdbook_server.watch.values import Bookmark, ReferenceState, Subscription, Update
 
@@ -20,13 +20,15 @@ class Watcher:
     """Takes states from the hub and hands them to one stream.
 
     States of one reference leave in growing revision order. A reference that only a prefix brings
-    in is forgotten once it is told missing, so that memory is bounded by what exists.
+    in, and that is gone, is forgotten once the hub has followed past that, so that memory is
+    bounded by what exists.
     """
 
     def __init__(self, subscription: Subscription) -> None:
         self.subscription = subscription
         self._listed = frozenset(subscription.references)
-        self._settled = False
+        self._gone: dict[str, int] = {}
+        """By reference, the revision at which it was gone."""
         self._offered: dict[str, ReferenceState] = {}
         self._pending: dict[str, ReferenceState] = {}
         self._bookmark: Bookmark | None = None
@@ -41,16 +43,13 @@ class Watcher:
         seen it.
         """
         last = self._offered.get(state.reference)
-        if last is not None and state.revision <= last.revision:
+        if self._end is not None or (last is not None and state.revision <= last.revision):
             return
-        self._offered[state.reference] = state
+        self._remember(state)
         if not (self._knows(state) if last is None else _says_the_same(last, state)):
             self._pending[state.reference] = state
             self._wake.set()
-        elif self._settled:
-            self._forget_if_gone(state)
-        if len(self._offered) - len(self._listed) > MAX_FOLLOWED:
-            self.end(too_wide())
+        self._check_room()
 
     def bookmark(self, revision: int, *, initial_done: bool = False) -> None:
         """Queues a bookmark behind the states that are queued now; it replaces one still untold.
@@ -62,18 +61,16 @@ class Watcher:
         first = initial_done or (self._bookmark is not None and self._bookmark.initial_done)
         self._bookmark = Bookmark(self._bookmarked, initial_done=first)
         self._wake.set()
+        if not initial_done:
+            self._forget_gone(revision)
 
-    def settle(self) -> None:
-        """Lets go of what the watcher had from before, and of what is gone.
+    def forget_known(self) -> None:
+        """Lets go of what the watcher had from before.
 
         To be called when the initial states have been offered: whatever it knew and watches is
-        among them, each later state is compared with those, and no earlier one comes any more.
+        among them, and each later state is compared with those.
         """
         self.subscription = replace(self.subscription, known={})
-        self._settled = True
-        for state in [*self._offered.values()]:
-            if state.reference not in self._pending:
-                self._forget_if_gone(state)
 
     def end(self, error: HerdbookError) -> None:
         """Makes `next` raise the error once what is queued has been told."""
@@ -84,10 +81,7 @@ class Watcher:
         """The next update; waits for one. Raises what `end` was given."""
         while True:
             if self._pending:
-                state = self._pending.pop(next(iter(self._pending)))
-                if self._settled:
-                    self._forget_if_gone(state)
-                return state
+                return self._pending.pop(next(iter(self._pending)))
             if self._bookmark is not None:
                 bookmark, self._bookmark = self._bookmark, None
                 return bookmark
@@ -96,9 +90,26 @@ class Watcher:
             self._wake.clear()
             await self._wake.wait()
 
-    def _forget_if_gone(self, state: ReferenceState) -> None:
+    def _remember(self, state: ReferenceState) -> None:
+        self._offered[state.reference] = state
         if self._is_gone(state):
-            self._offered.pop(state.reference, None)
+            self._gone[state.reference] = state.revision
+        else:
+            self._gone.pop(state.reference, None)
+
+    def _forget_gone(self, revision: int) -> None:
+        """Forgets what was gone by a revision that the hub, which never goes back, has followed."""
+        for reference, gone_at in [*self._gone.items()]:
+            if gone_at <= revision and reference not in self._pending:
+                del self._offered[reference], self._gone[reference]
+
+    def _check_room(self) -> None:
+        if len(self._offered) - len(self._gone) - len(self._listed) > MAX_FOLLOWED:
+            self._pending.clear()
+            self._bookmark = None
+            self.end(too_wide())
+        elif len(self._gone) > MAX_FOLLOWED:
+            self.end(Draining("This watch falls behind: connect again.", retry_after_seconds=1))
 
     def _is_gone(self, state: ReferenceState) -> bool:
         return state.resolution is None and state.reference not in self._listed

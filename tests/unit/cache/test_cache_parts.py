@@ -10,7 +10,7 @@ import hypothesis.strategies as st
 import pytest
 from hypothesis import given
 
-from herdbook.cache.contents import copy_chunks, damaged_files, places
+from herdbook.cache.contents import copy_chunks, damaged_files, stretches
 from herdbook.cache.eviction import ABANDONED_SECONDS, remove_abandoned
 from herdbook.cache.good import KEPT_SECONDS, GoodRecords
 from herdbook.cache.layout import Layout, write_atomically
@@ -124,7 +124,7 @@ def test_checking_and_copying_end_when_they_are_given_up(tmp_path: Path) -> None
     (tmp_path / "model").write_bytes(source.files["model"])
     with pytest.raises(Cancelled):
         damaged_files(source.made.files, tmp_path, cancelled=lambda: True)
-    pairs = [(place, place) for place in places(source.made.files, tmp_path)]
+    pairs = [(stretch, stretch) for stretch in stretches(source.made.files, tmp_path)]
     with pytest.raises(Cancelled):
         copy_chunks(pairs, cancelled=lambda: True)
 

@@ -79,11 +79,16 @@ def test_a_certificate_for_another_name_is_to_blame(authority: Authority) -> Non
         assert "not for the name localhost" in told(registry, TLS(ca=authority.certificate))
 
 
-def test_a_caller_without_a_certificate_is_to_blame(authority: Authority) -> None:
+def test_a_server_that_hangs_up_may_want_a_certificate_or_be_back_in_a_moment(
+    authority: Authority,
+) -> None:
     server = credentials(authority.issue("server"), callers=authority)
     own = authority.issue("caller")
     with FakeRegistry(server) as registry:
-        assert "this client's certificate" in told(registry, TLS(ca=authority.certificate))
+        connection = Connection(at_localhost(registry), tls=TLS(ca=authority.certificate))
+        error = explained(Unavailable("Refused."), connection)
+        assert "this client's certificate" in str(error)
+        assert type(error) is Unavailable
         proof = TLS(ca=authority.certificate, cert=own.certificate, key=own.key)
         assert told(registry, proof) == ""
 

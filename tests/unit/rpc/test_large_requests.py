@@ -111,6 +111,12 @@ class Servicer(artifact_pb2_grpc.ArtifactServiceServicer):
         await self.go_on.wait()
         return pb.FindMissingChunksResponse()
 
+    async def DownloadChunks(self, request, context):  # noqa: N802 - the contract names it
+        self.count += 1
+        await self.go_on.wait()
+        yield pb.DownloadChunksResponse()
+        await asyncio.Event().wait()
+
 
 async def test_a_server_answers_few_large_requests_at_once_and_all_of_them_in_the_end() -> None:
     servicer = Servicer()
@@ -126,3 +132,20 @@ async def test_a_server_answers_few_large_requests_at_once_and_all_of_them_in_th
         await asyncio.gather(small, *calls)
     assert servicer.count == 13
     assert {await call.code() for call in calls} == {grpc.StatusCode.OK}
+
+
+async def test_a_stream_holds_room_for_its_request_until_its_first_answer() -> None:
+    servicer = Servicer()
+    request = pb.DownloadChunksRequest(model="m", sha256=[bytes(3 * MIB)])
+    async with serving(servicer) as served:
+        stub = artifact_pb2_grpc.ArtifactServiceStub(served.channel)
+        streams = [stub.DownloadChunks(request) for _ in range(12)]
+        await eventually(lambda: servicer.count >= 7, "the first requests were taken")
+        await settled()
+        assert servicer.count == 7
+        servicer.go_on.set()
+        for stream in streams:
+            assert await stream.read() == pb.DownloadChunksResponse()
+        for stream in streams:
+            stream.cancel()
+    assert servicer.count == 12

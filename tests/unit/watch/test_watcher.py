@@ -87,34 +87,57 @@ async def test_a_missing_alias_below_a_prefix_is_no_news_to_who_never_saw_it() -
 async def test_aliases_that_come_and_go_below_a_prefix_are_not_kept_for_ever() -> None:
     mailbox = below_a_prefix(state(7, 3, "fraud/tc@known"))
     mailbox.offer(state(None, 4, "fraud/tc@known"))
-    mailbox.settle()
+    assert await mailbox.next()
     for number in range(MAX_FOLLOWED + 1):
         reference = f"fraud/tc@try-{number}"
         mailbox.offer(state(1, 2 * number + 5, reference))
         assert await mailbox.next()
         mailbox.offer(state(None, 2 * number + 6, reference))
         assert await mailbox.next() == state(None, 2 * number + 6, reference)
-        mailbox.offer(state(None, 2 * number + 6, f"fraud/tc@never-{number}"))
+        mailbox.bookmark(2 * number + 6)
+        assert await mailbox.next() == Bookmark(2 * number + 6)
     assert await told(mailbox) == []
 
 
-async def test_before_all_initial_states_are_offered_what_is_gone_is_remembered() -> None:
-    mailbox = below_a_prefix()
-    mailbox.offer(state(1, 4))
-    mailbox.offer(state(None, 9))
-    assert await mailbox.next() == state(None, 9)
-    mailbox.offer(state(1, 5))
+async def test_what_is_gone_does_not_come_back_by_a_hub_that_is_behind() -> None:
+    mailbox = below_a_prefix(state(1, 3))
+    mailbox.offer(state(None, 5))
+    mailbox.bookmark(5, initial_done=True)
+    assert [await mailbox.next(), await mailbox.next()] == [state(None, 5), Bookmark(5, True)]
+    mailbox.bookmark(3)
+    assert await mailbox.next() == Bookmark(5)
+    mailbox.offer(state(2, 4))
+    mailbox.offer(state(None, 5))
     assert await told(mailbox) == []
 
 
-async def test_a_watch_that_becomes_too_wide_ends() -> None:
+async def test_a_watch_that_becomes_too_wide_ends_without_telling_more() -> None:
     mailbox = below_a_prefix()
-    mailbox.settle()
     for number in range(MAX_FOLLOWED + 1):
         mailbox.offer(state(1, 1, f"fraud/tc@a-{number}"))
-    for _ in range(MAX_FOLLOWED + 1):
-        await mailbox.next()
+    mailbox.offer(state(1, 1, "fraud/tc@later"))
     with pytest.raises(WatchTooWide, match="prefixes"):
+        await asyncio.wait_for(mailbox.next(), DEADLINE_SECONDS)
+
+
+async def test_a_watch_whose_aliases_were_all_replaced_is_not_too_wide() -> None:
+    known = [state(1, 3, f"fraud/tc@old-{number}") for number in range(MAX_FOLLOWED)]
+    mailbox = below_a_prefix(*known)
+    for old in known:
+        mailbox.offer(state(None, 5, old.reference))
+    for number in range(MAX_FOLLOWED):
+        mailbox.offer(state(1, 5, f"fraud/tc@new-{number}"))
+    assert len(await told(mailbox)) == 2 * MAX_FOLLOWED
+
+
+async def test_a_watcher_that_falls_behind_what_goes_is_told_to_come_back() -> None:
+    mailbox = below_a_prefix()
+    for number in range(MAX_FOLLOWED + 1):
+        mailbox.offer(state(1, 1, f"fraud/tc@a-{number}"))
+        mailbox.offer(state(None, 2, f"fraud/tc@a-{number}"))
+    for _ in range(MAX_FOLLOWED + 1):
+        assert (await mailbox.next()).revision == 2
+    with pytest.raises(Draining):
         await asyncio.wait_for(mailbox.next(), DEADLINE_SECONDS)
 
 

@@ -97,7 +97,11 @@ class AliasServicer(alias_pb2_grpc.AliasServiceServicer):
     async def WatchAliases(
         self, request: pb.WatchAliasesRequest, context: Context
     ) -> AsyncIterator[pb.WatchAliasesResponse]:
-        async with aclosing(self._hub.watch(watching.subscription(request))) as updates:
+        subscription = watching.subscription(request)
+        # It may list thousands of states, and the watch may last for days.
+        request.Clear()
+        async with aclosing(self._hub.watch(subscription)) as updates:
+            del subscription
             async for update in updates:
                 calls.current().check_caller()
                 yield watching.update(update)

@@ -73,6 +73,8 @@ class LocalChunkStore:
         self._temporary = root / _TEMPORARY
         self._page_size = page_size
         self._close_seconds = close_seconds
+        self._doomed: set[str] = set()
+        """Names that are being deleted."""
         # Two pools, so that readers do not wait behind writers that wait for the disk.
         self._writers = ThreadPoolExecutor(threads, thread_name_prefix=f"{THREADS}-writer")
         self._readers = ThreadPoolExecutor(threads, thread_name_prefix=f"{THREADS}-reader")
@@ -91,9 +93,14 @@ class LocalChunkStore:
 
     async def delete(self, digests: Sequence[bytes]) -> None:
         """Delete chunks, see `ChunkStore.delete`."""
-        for start in range(0, len(digests), _DELETED_AT_ONCE):
-            names = [chunk_name(digest) for digest in digests[start : start + _DELETED_AT_ONCE]]
-            await _run(self._writers, self._delete, names)
+        given_up = threading.Event()
+        try:
+            for start in range(0, len(digests), _DELETED_AT_ONCE):
+                names = [chunk_name(digest) for digest in digests[start : start + _DELETED_AT_ONCE]]
+                await _run(self._writers, self._delete, names, given_up)
+        finally:
+            # A thread cannot be cancelled, and must not delete what is put again from now on.
+            given_up.set()
 
     async def list_chunks(self) -> AsyncGenerator[StoredChunk, None]:
         """Yield every chunk held, see `ChunkStore.list_chunks`."""
@@ -155,6 +162,8 @@ class LocalChunkStore:
                     path.unlink()
 
     def _put(self, name: str, data: bytes | memoryview) -> None:
+        if name in self._doomed:
+            raise StoreUnavailable(f"The chunk store {self._root} hangs in deleting {name}.")
         target = self._chunks / name
         with self._errors("store a chunk"), self._new_temporary() as temporary:
             _write_durably(temporary, data)
@@ -175,11 +184,23 @@ class LocalChunkStore:
                     raise ChunkDamaged(digest, expected_bytes=size_bytes, actual_bytes=actual_bytes)
                 return file.read(size_bytes)
 
-    def _delete(self, names: Sequence[str]) -> None:
+    def _delete(self, names: Sequence[str], given_up: threading.Event) -> None:
         with self._errors("delete chunks"):
             self._require_directories()
             for name in names:
-                (self._chunks / name).unlink(missing_ok=True)
+                with self._dooming(name):
+                    if given_up.is_set():
+                        return
+                    (self._chunks / name).unlink(missing_ok=True)
+
+    @contextlib.contextmanager
+    def _dooming(self, name: str) -> Iterator[None]:
+        """Have nothing stored under a name while it is deleted, which may hang for minutes."""
+        self._doomed.add(name)
+        try:
+            yield
+        finally:
+            self._doomed.discard(name)
 
     def _scan(self, first: str) -> AbstractContextManager[_Entries]:
         with self._errors("list its chunks"):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 
 from herdbook_server.ports.values import Convergence, ReplicaReport, ReplicaState
@@ -54,19 +55,18 @@ SERVING_MODEL = f"""
     WHERE model = $1 AND serving_version > 0 AND expires_at_us > $2
     ORDER BY replica_id, reference LIMIT 100"""
 
-SERVING_COUNTS = """
-    SELECT serving_version, count(*) FROM replicas
+HAS_FAILED = f"""
+    $3 > 0 AND state = '{ReplicaState.FAILED.value}' AND version = $3 AND serving_version <> $3"""
+
+COUNTS = f"""
+    SELECT serving_version, {HAS_FAILED}, count(*) FROM replicas
     WHERE reference = $1 AND expires_at_us > $2
-    GROUP BY serving_version"""
+    GROUP BY 1, 2"""
 
-FAILED = f"""
-    FROM replicas
-    WHERE reference = $1 AND expires_at_us > $2 AND state = '{ReplicaState.FAILED.value}'
-        AND version = $3 AND serving_version <> $3"""
-
-FAILED_COUNT = f"SELECT count(*) {FAILED}"
-
-FAILURES = f"SELECT {COLUMNS} {FAILED} ORDER BY replica_id LIMIT 100"
+FAILURES = f"""
+    SELECT {COLUMNS} FROM replicas
+    WHERE reference = $1 AND expires_at_us > $2 AND {HAS_FAILED}
+    ORDER BY replica_id LIMIT 100"""
 
 EXPIRED = """
     SELECT replica_id, reference FROM replicas WHERE expires_at_us < $1
@@ -131,20 +131,20 @@ class ReplicaRows:
 
     async def convergence(self, reference: str, target: int, *, now_us: int) -> Convergence:
         """See `ports.records.Replicas`. Lists 100 failures at most."""
-        counts = await self._connection.fetch(SERVING_COUNTS, reference, now_us)
-        serving: dict[int, int] = {row[0]: row[1] for row in counts}
-        failures: Sequence[Row] = ()
+        rows = await self._connection.fetch(COUNTS, reference, now_us, target)
+        failures = await self._connection.fetch(FAILURES, reference, now_us, target)
+        serving: Counter[int] = Counter()
         failed = 0
-        if target:
-            failures = await self._connection.fetch(FAILURES, reference, now_us, target)
-            ((failed,),) = await self._connection.fetch(FAILED_COUNT, reference, now_us, target)
+        for version, has_failed, count in rows:
+            serving[version] += count
+            failed += count if has_failed else 0
         return Convergence(
             target_version=target,
-            replica_count=sum(serving.values()),
-            converged_count=serving.get(target, 0) if target else 0,
+            replica_count=serving.total(),
+            converged_count=serving[target] if target else 0,
             failed_count=failed,
             failures=tuple(map(to_report, failures)),
-            serving_counts=serving,
+            serving_counts=dict(serving),
         )
 
     async def serving(
