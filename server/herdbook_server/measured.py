@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
 from typing import TypeVar
 
 from opentelemetry.metrics import Histogram, Meter
 
-from herdbook_server.ports.chunks import ChunkStore, StoredChunk
+from herdbook_server.ports.chunks import ChunkStore, Data, StoredChunk, StoreError
 from herdbook_server.ports.database import Database, WriteRecords
 from herdbook_server.ports.records import Records
 
@@ -84,11 +84,13 @@ class MeasuredChunkStore:
         """See `ChunkStore.open`."""
         await self._chunks.open()
 
-    async def put(self, digest: bytes, data: bytes | memoryview) -> None:
+    async def put(self, chunks: Mapping[bytes, Data]) -> Mapping[bytes, StoreError]:
         """See `ChunkStore.put`."""
         with _measured(self._durations, "put"):
-            await self._chunks.put(digest, data)
-        self._bytes.add(len(data), {"operation": "put"})
+            failures = await self._chunks.put(chunks)
+        stored = sum(len(data) for digest, data in chunks.items() if digest not in failures)
+        self._bytes.add(stored, {"operation": "put"})
+        return failures
 
     async def get(self, digest: bytes, size_bytes: int) -> bytes:
         """See `ChunkStore.get`."""

@@ -17,7 +17,7 @@ from herdbook_server.ports.chunks import ChunkDamaged, ChunkMissing
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from herdbook_server.ports.chunks import ChunkStore
+    from herdbook_server.ports.chunks import ChunkStore, Data
 
 LARGEST = 2 * 1024 * 1024
 CLOCK_TOLERANCE_US = 5_000_000
@@ -36,6 +36,12 @@ class RawChunks(Protocol):
         """Return every name there is, those of no chunks included."""
 
 
+async def put(store: ChunkStore, digest: bytes, data: Data) -> None:
+    """Store one chunk; raises why it could not be."""
+    for failure in (await store.put({digest: data})).values():
+        raise failure
+
+
 class ChunkStoreTests:
     """Subclasses provide the fixtures `store`, `raw`, `neighbour` and `small_pages`.
 
@@ -48,18 +54,26 @@ class ChunkStoreTests:
         self, store: ChunkStore, size_bytes: int
     ) -> None:
         data = chunk_of(size_bytes)
-        await store.put(digest_of(data), data)
+        await put(store, digest_of(data), data)
         assert await store.get(digest_of(data), size_bytes) == data
+
+    async def test_many_chunks_may_be_put_together(self, store: ChunkStore, raw: RawChunks) -> None:
+        chunks = {digest_of(data): data for data in map(chunk_of, range(1, 300))}
+        assert await store.put(chunks) == {}
+        assert raw.names() == {name_of(data) for data in chunks.values()}
+        for digest, data in chunks.items():
+            assert await store.get(digest, len(data)) == data
+        assert await store.put({}) == {}
 
     async def test_a_part_of_a_larger_buffer_can_be_put(self, store: ChunkStore) -> None:
         buffer = chunk_of(300)
         part = memoryview(buffer)[100:200]
-        await store.put(digest_of(part), part)
+        await put(store, digest_of(part), part)
         assert await store.get(digest_of(part), 100) == buffer[100:200]
 
     async def test_a_chunk_lies_below_its_digest(self, store: ChunkStore, raw: RawChunks) -> None:
         data = chunk_of(10)
-        await store.put(digest_of(data), data)
+        await put(store, digest_of(data), data)
         assert raw.names() == {name_of(data)}
         assert raw.read(name_of(data)) == data
 
@@ -72,8 +86,8 @@ class ChunkStoreTests:
 
     async def test_a_second_put_changes_nothing(self, store: ChunkStore, raw: RawChunks) -> None:
         data = chunk_of(10)
-        await store.put(digest_of(data), data)
-        await store.put(digest_of(data), data)
+        await put(store, digest_of(data), data)
+        await put(store, digest_of(data), data)
         assert raw.names() == {name_of(data)}
         assert raw.read(name_of(data)) == data
 
@@ -82,14 +96,14 @@ class ChunkStoreTests:
     ) -> None:
         data = chunk_of(10)
         raw.write(name_of(data), data[:5])
-        await store.put(digest_of(data), data)
+        await put(store, digest_of(data), data)
         assert raw.read(name_of(data)) == data
 
     async def test_many_may_put_the_same_chunk_at_once(
         self, store: ChunkStore, raw: RawChunks
     ) -> None:
         data = chunk_of(100_000)
-        await asyncio.gather(*(store.put(digest_of(data), data) for _ in range(16)))
+        await asyncio.gather(*(put(store, digest_of(data), data) for _ in range(16)))
         assert raw.names() == {name_of(data)}
         assert raw.read(name_of(data)) == data
 
@@ -118,7 +132,7 @@ class ChunkStoreTests:
     ) -> None:
         chunks = [chunk_of(LARGEST, seed=seed) for seed in range(8)]
         for yields, data in enumerate(chunks):
-            putting = asyncio.create_task(store.put(digest_of(data), data))
+            putting = asyncio.create_task(put(store, digest_of(data), data))
             for _ in range(yields):
                 await asyncio.sleep(0)
             putting.cancel()
@@ -134,7 +148,7 @@ class ChunkStoreTests:
 
     async def test_a_deleted_chunk_is_missing(self, store: ChunkStore, raw: RawChunks) -> None:
         data = chunk_of(10)
-        await store.put(digest_of(data), data)
+        await put(store, digest_of(data), data)
         await store.delete([digest_of(data)])
         assert raw.read(name_of(data)) is None
         with pytest.raises(ChunkMissing):
@@ -175,7 +189,7 @@ class ChunkStoreTests:
     async def test_the_listing_tells_size_and_time(self, store: ChunkStore) -> None:
         data = chunk_of(12345)
         before_us = time.time_ns() // 1000
-        await store.put(digest_of(data), data)
+        await put(store, digest_of(data), data)
         (stored,) = [chunk async for chunk in store.list_chunks()]
         assert (stored.digest, stored.size_bytes) == (digest_of(data), 12345)
         assert abs(stored.modified_at_us - before_us) < CLOCK_TOLERANCE_US
@@ -200,7 +214,7 @@ class ChunkStoreTests:
     async def test_what_is_no_chunk_is_not_listed(self, store: ChunkStore, raw: RawChunks) -> None:
         data = chunk_of(10)
         name = name_of(data)
-        await store.put(digest_of(data), data)
+        await put(store, digest_of(data), data)
         strangers = (f"{name}0", name[:-1], f"chunks/zz/{name[-62:]}", "chunks/README", "README")
         for stranger in strangers:
             raw.write(stranger, b"not a chunk")
@@ -230,7 +244,7 @@ class ChunkStoreTests:
         self, store: ChunkStore, neighbour: ChunkStore
     ) -> None:
         data = chunk_of(10)
-        await store.put(digest_of(data), data)
+        await put(store, digest_of(data), data)
         with pytest.raises(ChunkMissing):
             await neighbour.get(digest_of(data), 10)
         assert [chunk async for chunk in neighbour.list_chunks()] == []
@@ -247,7 +261,7 @@ class ChunkStoreTests:
     async def test_a_digest_is_32_bytes(
         self, store: ChunkStore, raw: RawChunks, digest: bytes
     ) -> None:
-        for call in (store.put(digest, b"x"), store.get(digest, 1), store.delete([digest])):
+        for call in (put(store, digest, b"x"), store.get(digest, 1), store.delete([digest])):
             with pytest.raises(ValueError, match="32 bytes"):
                 await call
         assert raw.names() == set()
@@ -286,19 +300,19 @@ def name_of_digest(digest: bytes) -> str:
 
 async def put_all(store: ChunkStore, chunks: Iterable[bytes]) -> None:
     """Put the chunks, all at once."""
-    await asyncio.gather(*(store.put(digest_of(data), data) for data in chunks))
+    await asyncio.gather(*(put(store, digest_of(data), data) for data in chunks))
 
 
 async def put_and_get(store: ChunkStore, chunks: Iterable[bytes]) -> None:
     """Put and get the chunks, one after the other."""
     for data in chunks:
-        await store.put(digest_of(data), data)
+        await put(store, digest_of(data), data)
         assert len(await store.get(digest_of(data), len(data))) == len(data)
 
 
 async def put_and_delete(store: ChunkStore, data: bytes, *, times: int) -> None:
     """Let the chunk come and go."""
     for _ in range(times):
-        await store.put(digest_of(data), data)
-        await store.put(digest_of(data), data)
+        await put(store, digest_of(data), data)
+        await put(store, digest_of(data), data)
         await store.delete([digest_of(data)])

@@ -12,7 +12,7 @@ import pytest
 
 from herdbook_server.ports.chunks import ChunkDamaged, StoreUnavailable
 from herdbook_server.storage.chunks.local import LocalChunkStore
-from tests.contract.chunk_store_suite import ChunkStoreTests, chunk_of, digest_of, name_of
+from tests.contract.chunk_store_suite import ChunkStoreTests, chunk_of, digest_of, name_of, put
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -83,16 +83,16 @@ class TestLocalChunkStore(ChunkStoreTests):
 
 async def test_opening_again_keeps_the_chunks(store: ChunkStore) -> None:
     data = chunk_of(10)
-    await store.put(digest_of(data), data)
+    await put(store, digest_of(data), data)
     await store.open()
     assert await store.get(digest_of(data), 10) == data
 
 
 async def test_a_put_makes_a_chunk_young_again(store: ChunkStore, root: Path) -> None:
     data = chunk_of(10)
-    await store.put(digest_of(data), data)
+    await put(store, digest_of(data), data)
     os.utime(root / name_of(data), (0, 0))
-    await store.put(digest_of(data), data)
+    await put(store, digest_of(data), data)
     (stored,) = [chunk async for chunk in store.list_chunks()]
     assert stored.modified_at_us > 0
 
@@ -100,21 +100,21 @@ async def test_a_put_makes_a_chunk_young_again(store: ChunkStore, root: Path) ->
 async def test_opening_deletes_what_a_killed_process_left_long_ago(
     store: ChunkStore, raw: RawFiles, root: Path
 ) -> None:
-    raw.write("tmp/old", b"half a chunk")
-    raw.write("tmp/young", b"half a chunk that another process may be writing")
+    raw.write("tmp/old/chunk", b"half a chunk")
+    raw.write("tmp/young/chunk", b"half a chunk that another process may be writing")
     two_hours_ago = time.time() - 7200
     os.utime(root / "tmp/old", (two_hours_ago, two_hours_ago))
     await store.open()
-    assert raw.names() == {"tmp/young"}
+    assert raw.names() == {"tmp/young/chunk"}
 
 
 async def test_a_directory_that_is_gone_has_lost_no_chunk(store: ChunkStore, root: Path) -> None:
     data = chunk_of(10)
-    await store.put(digest_of(data), data)
+    await put(store, digest_of(data), data)
     root.rename(root.with_name("unmounted"))
     for call in (
         store.get(digest_of(data), 10),
-        store.put(digest_of(data), data),
+        put(store, digest_of(data), data),
         store.delete([digest_of(data)]),
         anext(aiter(store.list_chunks())),
         store.check(),

@@ -18,7 +18,8 @@ async def put_for_ever(store: LocalChunkStore) -> None:
     while True:
         data = os.urandom(LARGEST)
         digest = hashlib.sha256(data).digest()
-        await store.put(digest, data)
+        failures = await store.put({digest: data})
+        assert not failures
         os.write(sys.stdout.fileno(), f"{digest.hex()}\n".encode())
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import errno
 import hashlib
 import os
@@ -22,12 +23,13 @@ from herdbook_server.ports.chunks import (
     StoreMisconfigured,
     StoreUnavailable,
 )
-from herdbook_server.storage.chunks import local
+from herdbook_server.storage.chunks import local, syncing
 from herdbook_server.storage.chunks.local import LocalChunkStore
-from tests.contract.chunk_store_suite import LARGEST, chunk_of, digest_of
+from herdbook_server.storage.chunks.syncing import Syncing
+from tests.contract.chunk_store_suite import LARGEST, chunk_of, digest_of, put
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterator
+    from collections.abc import AsyncIterator, Callable, Iterator
 
 DATA = chunk_of(LARGEST)
 DIGEST = digest_of(DATA)
@@ -35,29 +37,31 @@ DEADLINE_SECONDS = 30
 WRITER = Path(__file__).with_name("chunk_writer.py")
 
 
-@pytest.fixture
-async def store(tmp_path: Path) -> AsyncIterator[LocalChunkStore]:
+@pytest.fixture(params=[True, False], ids=["synced at once", "synced one by one"])
+async def store(
+    tmp_path: Path, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
+) -> AsyncIterator[LocalChunkStore]:
+    monkeypatch.setattr(local, "can_sync_at_once", lambda _: request.param)
     opened = LocalChunkStore(tmp_path)
     await opened.open()
     yield opened
     await opened.close()
 
 
-@pytest.fixture
-def files_end_at_one_mib() -> Iterator[None]:
+@contextlib.contextmanager
+def file_size_limit(size_bytes: int) -> Iterator[None]:
     """Make the system refuse to let any file of this process grow further, as a full disk does."""
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (1024 * 1024, hard))
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size_bytes, hard))
     yield
     resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
-@pytest.mark.usefixtures("files_end_at_one_mib")
 async def test_a_chunk_that_finds_no_room_leaves_nothing(
     store: LocalChunkStore, tmp_path: Path
 ) -> None:
-    with pytest.raises(StoreFull, match=str(tmp_path)):
-        await store.put(DIGEST, DATA)
+    with file_size_limit(1024 * 1024), pytest.raises(StoreFull, match=str(tmp_path)):
+        await put(store, DIGEST, DATA)
     assert files_below(tmp_path) == []
     with pytest.raises(ChunkMissing):
         await store.get(DIGEST, len(DATA))
@@ -78,16 +82,16 @@ async def test_a_chunk_that_finds_no_room_leaves_nothing(
 async def test_an_error_while_syncing_leaves_nothing(
     store: LocalChunkStore, tmp_path: Path, number: int, expected: type[StoreError]
 ) -> None:
-    def fail(_descriptor: int) -> None:
+    def fail(*_: object) -> None:
         raise OSError(number, os.strerror(number))
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(local, "_sync_file", fail)
-        for call in (store.put(DIGEST, DATA), store.check()):
+        patch.setattr(Syncing, "files", fail)
+        for call in (put(store, DIGEST, DATA), store.check()):
             with pytest.raises(expected, match=os.strerror(number)):
                 await call
     assert files_below(tmp_path) == []
-    await store.put(DIGEST, DATA)
+    await put(store, DIGEST, DATA)
     assert await store.get(DIGEST, len(DATA)) == DATA
 
 
@@ -104,7 +108,7 @@ async def test_a_deletion_that_was_given_up_deletes_nothing_that_is_put_afterwar
 ) -> None:
     chunks = {digest_of(data): data for data in map(chunk_of, (1000, 2000, 3000))}
     for digest, data in chunks.items():
-        await store.put(digest, data)
+        await put(store, digest, data)
     hangs, goes_on = threading.Event(), threading.Event()
     unlink = Path.unlink
 
@@ -121,9 +125,9 @@ async def test_a_deletion_that_was_given_up_deletes_nothing_that_is_put_afterwar
     deleting.cancel()
     await asyncio.wait({deleting})
     with pytest.raises(StoreUnavailable, match="hangs"):
-        await store.put(first, chunks[first])
+        await put(store, first, chunks[first])
     for digest in others:
-        await store.put(digest, chunks[digest])
+        await put(store, digest, chunks[digest])
     goes_on.set()
     await until_it_can_be_put(store, first, chunks[first])
     for digest, data in chunks.items():
@@ -134,7 +138,7 @@ async def until_it_can_be_put(store: LocalChunkStore, digest: bytes, data: bytes
     async with asyncio.timeout(DEADLINE_SECONDS):
         while True:
             try:
-                return await store.put(digest, data)
+                return await put(store, digest, data)
             except StoreUnavailable:
                 await asyncio.sleep(0)
 
@@ -144,26 +148,32 @@ async def test_a_put_is_on_disk_before_it_has_a_name(
 ) -> None:
     steps: list[str] = []
     chunk = tmp_path / "chunks" / DIGEST.hex()[:2] / DIGEST.hex()[2:]
-    sync_file, sync_directory = local._sync_file, local._sync_directory
 
-    def note(step: str) -> None:
-        steps.append(f"{step}, {'named' if chunk.exists() else 'nameless'}")
+    def noting(sync: Callable[..., None]) -> Callable[..., None]:
+        def note(*arguments: object) -> None:
+            sync(*arguments)
+            steps.append("named" if chunk.exists() else "nameless")
 
-    def note_file(descriptor: int) -> None:
-        sync_file(descriptor)
-        note(f"{os.fstat(descriptor).st_size} bytes synced")
+        return note
 
-    def note_directory(path: Path) -> None:
-        note(f"{path.name} to be synced")
-        sync_directory(path)
+    for sync in ("sync_file_system", "_sync"):
+        monkeypatch.setattr(syncing, sync, noting(getattr(syncing, sync)))
+    await put(store, DIGEST, DATA)
+    assert steps == ["nameless", "named"]
 
-    monkeypatch.setattr(local, "_sync_file", note_file)
-    monkeypatch.setattr(local, "_sync_directory", note_directory)
-    await store.put(DIGEST, DATA)
-    assert steps == [
-        f"{LARGEST} bytes synced, nameless",
-        f"{chunk.parent.name} to be synced, named",
+
+async def test_chunks_that_find_no_room_do_not_hold_up_others(
+    store: LocalChunkStore, tmp_path: Path
+) -> None:
+    small = {digest_of(data): data for data in map(chunk_of, (1, 500, 1000))}
+    with file_size_limit(1024 * 1024):
+        failures = await store.put({**small, DIGEST: DATA})
+    assert [(digest, type(failure)) for digest, failure in failures.items()] == [
+        (DIGEST, StoreFull)
     ]
+    for digest, data in small.items():
+        assert await store.get(digest, len(data)) == data
+    assert len(files_below(tmp_path)) == len(small)
 
 
 async def test_a_killed_writer_leaves_only_whole_chunks(tmp_path: Path) -> None:

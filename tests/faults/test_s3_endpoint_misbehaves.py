@@ -18,7 +18,7 @@ from herdbook_server.ports.chunks import (
 )
 from herdbook_server.storage.chunks import s3
 from herdbook_server.storage.chunks.s3 import S3ChunkStore, S3Location, S3Options
-from tests.contract.chunk_store_suite import chunk_of, digest_of
+from tests.contract.chunk_store_suite import chunk_of, digest_of, put
 from tests.faults.scripted_http import (
     RESET,
     STALL,
@@ -101,7 +101,7 @@ async def test_a_fault_that_passes_is_not_noticed(
     open_store: OpenStore, endpoint: ScriptedServer, fault: Answer
 ) -> None:
     store = await open_store(fault, fault, OK)
-    await store.put(DIGEST, DATA)
+    await put(store, DIGEST, DATA)
     assert len(endpoint.requests) == 3
 
 
@@ -128,7 +128,7 @@ async def test_too_many_requests_is_unavailability(open_store: OpenStore) -> Non
 async def test_the_pause_that_the_store_asks_for_is_passed_on(open_store: OpenStore) -> None:
     store = await open_store(error(503, "SlowDown", Retry_After="7"))
     with pytest.raises(StoreUnavailable) as caught:
-        await store.put(DIGEST, DATA)
+        await put(store, DIGEST, DATA)
     assert caught.value.retry_after_seconds == 7
 
 
@@ -155,7 +155,7 @@ async def test_a_store_that_takes_no_bytes_is_unavailable(open_store: OpenStore)
     data = chunk_of(32 * 1024 * 1024)
     store = await open_store(STALL_BEFORE_BODY, call_timeout_seconds=0.5)
     with pytest.raises(StoreUnavailable):
-        await store.put(digest_of(data), data)
+        await put(store, digest_of(data), data)
 
 
 async def test_an_endpoint_where_nothing_listens_is_unavailable(open_store: OpenStore) -> None:
@@ -209,7 +209,7 @@ async def test_a_refusal_is_said_once_and_names_the_bucket(
 async def test_a_store_without_room_is_full(open_store: OpenStore, answer: Answer) -> None:
     store = await open_store(answer)
     with pytest.raises(StoreFull):
-        await store.put(DIGEST, DATA)
+        await put(store, DIGEST, DATA)
 
 
 async def test_a_missing_object_is_asked_for_once(
@@ -224,7 +224,7 @@ async def test_a_missing_object_is_asked_for_once(
 async def test_bytes_that_changed_on_their_way_can_be_put_again(open_store: OpenStore) -> None:
     store = await open_store(error(400, "BadDigest"))
     with pytest.raises(StoreUnavailable):
-        await store.put(DIGEST, DATA)
+        await put(store, DIGEST, DATA)
 
 
 @pytest.mark.parametrize(
@@ -271,7 +271,7 @@ async def test_a_chunk_is_sent_at_once_and_with_its_digest(
     open_store: OpenStore, endpoint: ScriptedServer
 ) -> None:
     store = await open_store(OK)
-    await store.put(DIGEST, DATA)
+    await put(store, DIGEST, DATA)
     (head,) = endpoint.requests
     assert f"x-amz-checksum-sha256: {base64.b64encode(DIGEST).decode()}" in head
     assert "expect:" not in head.lower()
@@ -281,7 +281,7 @@ async def test_a_bucket_is_named_in_the_path_of_a_custom_endpoint(
     open_store: OpenStore, endpoint: ScriptedServer
 ) -> None:
     store = await open_store(OK, endpoint_url=endpoint.url.replace("127.0.0.1", "localhost"))
-    await store.put(DIGEST, DATA)
+    await put(store, DIGEST, DATA)
     assert endpoint.requests[0].startswith("PUT /bucket/prefix/chunks/")
 
 
@@ -313,7 +313,7 @@ async def test_an_endpoint_that_is_no_address_is_a_misconfiguration() -> None:
 def calls(store: S3ChunkStore) -> list[Callable[[], Awaitable[object]]]:
     """Return one call of every kind."""
     return [
-        lambda: store.put(DIGEST, DATA),
+        lambda: put(store, DIGEST, DATA),
         lambda: store.get(DIGEST, len(DATA)),
         lambda: store.delete([DIGEST]),
         lambda: anext(aiter(store.list_chunks())),

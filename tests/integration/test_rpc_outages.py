@@ -15,7 +15,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from herdbook.v1 import version_pb2
 from herdbook_server.app import running
 from herdbook_server.settings import read_settings
-from herdbook_server.storage.chunks import local
+from herdbook_server.storage.chunks.syncing import Syncing
 from tests.support.ports import LOOPBACK
 from tests.support.postgres import PostgresCluster, private_directory
 from tests.support.server import Engines, ServerProcess
@@ -116,7 +116,7 @@ async def test_a_server_whose_disk_is_full_starts_and_is_read(
     async with running(settings) as server:
         with Stubs(server.address) as stubs:
             await asyncio.to_thread(stubs.push, MODEL, b"moo")
-    monkeypatch.setattr(local, "_write_durably", find_no_room)
+    monkeypatch.setattr(Syncing, "files", find_no_room)
     async with running(settings) as server:
         with Stubs(server.address) as stubs:
             assert await asyncio.to_thread(stubs.read, MODEL) == b"moo"

@@ -41,8 +41,6 @@ GROUPS_IN_FLIGHT_IN_ALL = 8
 GATHERED_MAX_BYTES = 64 * 1024 * 1024
 """What all streams gather for their next groups; beyond it groups go as they are, however small."""
 
-PUTS_AT_ONCE = 32
-
 _DELETION_POLL_SECONDS = 0.05
 _DELETION_POLLS = 200
 
@@ -68,7 +66,6 @@ class Storing:
         self._database = database
         self._chunks = chunks
         self._clock = clock
-        self._puts = asyncio.Semaphore(PUTS_AT_ONCE)
         self._groups = asyncio.Semaphore(GROUPS_IN_FLIGHT_IN_ALL)
         self._gathered_bytes = 0
 
@@ -118,24 +115,15 @@ class Storing:
         """Store what may be written now, and return what is being deleted by garbage collection."""
         async with self._database.bookkeep() as records:
             reserved = await records.chunks.reserve(list(chunks), time_us=self._clock.now_us())
-        new = [ref for ref in chunks if reserved.get(ref.digest) is False]
-        outcomes = await asyncio.gather(
-            *(self._put(ref.digest, chunks[ref]) for ref in new), return_exceptions=True
-        )
-        failures = {
-            ref.digest: outcome
-            for ref, outcome in zip(new, outcomes, strict=True)
-            if outcome is not None
+        new = {
+            ref.digest: data for ref, data in chunks.items() if reserved.get(ref.digest) is False
         }
+        failures = await self._chunks.put(new) if new else {}
         await self._commit(model, [digest for digest in reserved if digest not in failures])
         for failure in failures.values():
-            raise failure
-        return {ref: data for ref, data in chunks.items() if ref.digest not in reserved}
-
-    async def _put(self, digest: bytes, data: bytes) -> None:
-        async with self._puts:
             with translated():
-                await self._chunks.put(digest, data)
+                raise failure
+        return {ref: data for ref, data in chunks.items() if ref.digest not in reserved}
 
     async def _commit(self, model: str, digests: Sequence[bytes]) -> None:
         if digests:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, TypeAlias
+
+Data: TypeAlias = bytes | memoryview
 
 
 class StoreError(Exception):
@@ -85,14 +87,15 @@ class ChunkStore(Protocol):
             StoreError: The store cannot be used; the subclass says why.
         """
 
-    async def put(self, digest: bytes, data: bytes | memoryview) -> None:
-        """Store a chunk whose bytes the caller has verified against the digest.
+    async def put(self, chunks: Mapping[bytes, Data]) -> Mapping[bytes, StoreError]:
+        """Store chunks by their digests, which the caller has verified.
 
-        Durable when it returns. Atomic: no reader ever sees a part of it. Idempotent: a chunk
-        already held is written anew, which heals a damaged copy and renews `modified_at_us`.
-        The bytes of `data` must not change afterwards, even if the call is cancelled.
+        Returns those that failed, and why; all others are durable. Atomic, each of them: no reader
+        ever sees a part of one. Idempotent: a chunk already held is written anew, which heals a
+        damaged copy and renews `modified_at_us`. The bytes must not change afterwards, even if the
+        call is cancelled.
 
-        Raises:
+        The failures are:
             StoreFull: There is no room; nothing is left behind.
             StoreUnavailable: It is unknown whether the chunk is held; put it again.
             StoreMisconfigured: The store refuses writes.

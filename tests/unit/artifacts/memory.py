@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Collection, Mapping, Sequence
 from contextlib import asynccontextmanager
 
-from herdbook_server.ports.chunks import ChunkMissing, StoredChunk
+from herdbook_server.ports.chunks import ChunkMissing, Data, StoredChunk, StoreError
 from herdbook_server.ports.references import Reference
 from herdbook_server.ports.values import ChunkRef, File, Resolution
 
@@ -16,8 +16,8 @@ class MemoryStore:
 
     def __init__(self) -> None:
         self.chunks: dict[bytes, bytes] = {}
-        self.failures: dict[bytes, Exception] = {}
-        """What storing a chunk raises."""
+        self.failures: dict[bytes, StoreError] = {}
+        """Why storing a chunk fails."""
         self.gate = asyncio.Event()
         """Nothing is stored or fetched before it is set."""
         self.gate.set()
@@ -26,17 +26,18 @@ class MemoryStore:
         self.gets = 0
         self.gets_under_way = 0
 
-    async def put(self, digest: bytes, data: bytes | memoryview) -> None:
-        self.bytes_in_hand += len(data)
+    async def put(self, chunks: Mapping[bytes, Data]) -> Mapping[bytes, StoreError]:
+        size_bytes = sum(map(len, chunks.values()))
+        self.bytes_in_hand += size_bytes
         self.most_bytes_in_hand = max(self.most_bytes_in_hand, self.bytes_in_hand)
         try:
             await self.gate.wait()
             await asyncio.sleep(0)
-            if digest in self.failures:
-                raise self.failures[digest]
-            self.chunks[digest] = bytes(data)
+            failures = {digest: self.failures[digest] for digest in chunks.keys() & self.failures}
+            self.chunks |= {d: bytes(data) for d, data in chunks.items() if d not in failures}
+            return failures
         finally:
-            self.bytes_in_hand -= len(data)
+            self.bytes_in_hand -= size_bytes
 
     async def get(self, digest: bytes, size_bytes: int) -> bytes:
         self.gets += 1

@@ -9,10 +9,10 @@ import itertools
 import logging
 import os
 import secrets
-import sys
+import shutil
 import threading
 import time
-from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
+from collections.abc import AsyncGenerator, Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
 from pathlib import Path
@@ -21,6 +21,7 @@ from typing import ParamSpec, TypeAlias, TypeVar
 from herdbook_server.ports.chunks import (
     ChunkDamaged,
     ChunkMissing,
+    Data,
     StoredChunk,
     StoreError,
     StoreFull,
@@ -28,9 +29,7 @@ from herdbook_server.ports.chunks import (
     StoreUnavailable,
 )
 from herdbook_server.storage.chunks.layout import CHUNKS, FAN_OUT, chunk_digest, chunk_name
-
-if sys.platform == "darwin":
-    import fcntl
+from herdbook_server.storage.chunks.syncing import Syncing, can_sync_at_once, sync_directory
 
 logger = logging.getLogger(__name__)
 
@@ -45,6 +44,7 @@ _FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS})
 # EXDEV: `tmp` and `chunks` are on two file systems.
 _REFUSED = frozenset({errno.EACCES, errno.EPERM, errno.EXDEV})
 _DELETED_AT_ONCE = 500
+_PROBE = b"probe"
 _TEMPORARY = "tmp"
 _TEMPORARY_MAX_AGE_SECONDS = 3600.0
 
@@ -52,9 +52,8 @@ _TEMPORARY_MAX_AGE_SECONDS = 3600.0
 class LocalChunkStore:
     """Keeps each chunk in a file `chunks/ab/cdef…` below a directory.
 
-    A chunk is written to `tmp/`, synced, renamed to its place, and the rename synced too. Other
-    processes may use the same directory at the same time. Syncing several chunks together was
-    measured and gains nothing once a few threads write at once, so there is no batch.
+    Chunks are written to `tmp/`, synced, renamed to their places, and the renames synced too: those
+    of one call together. Other processes may use the same directory at the same time.
     """
 
     def __init__(
@@ -73,6 +72,7 @@ class LocalChunkStore:
         self._temporary = root / _TEMPORARY
         self._page_size = page_size
         self._close_seconds = close_seconds
+        self._syncs_at_once = False
         self._doomed: set[str] = set()
         """Names that are being deleted."""
         # Two pools, so that readers do not wait behind writers that wait for the disk.
@@ -83,9 +83,9 @@ class LocalChunkStore:
         """Create the directories and delete what a killed process left in `tmp`."""
         await _run(self._writers, self._open)
 
-    async def put(self, digest: bytes, data: bytes | memoryview) -> None:
-        """Store a chunk, see `ChunkStore.put`."""
-        await _run(self._writers, self._put, chunk_name(digest), data)
+    async def put(self, chunks: Mapping[bytes, Data]) -> Mapping[bytes, StoreError]:
+        """Store chunks, see `ChunkStore.put`."""
+        return await _run(self._writers, self._put, chunks)
 
     async def get(self, digest: bytes, size_bytes: int) -> bytes:
         """Return a chunk, see `ChunkStore.get`."""
@@ -141,15 +141,16 @@ class LocalChunkStore:
         with self._errors("create its directories"):
             if not self._root.is_dir():
                 self._root.mkdir(parents=True, exist_ok=True)
-                _sync_directory(self._root.parent)
+                sync_directory(self._root.parent)
             self._temporary.mkdir(exist_ok=True)
             self._chunks.mkdir(exist_ok=True)
             # All of them now: a put would have to sync the parent of one it created, and so
             # would every other put that finds it before that sync is done.
             for first in FAN_OUT:
                 (self._chunks / first).mkdir(exist_ok=True)
-            _sync_directory(self._chunks)
-            _sync_directory(self._root)
+            sync_directory(self._chunks)
+            sync_directory(self._root)
+            self._syncs_at_once = can_sync_at_once(self._root)
             self._delete_old_temporaries()
 
     def _delete_old_temporaries(self) -> None:
@@ -159,16 +160,42 @@ class LocalChunkStore:
             # as on a disk that is read-only, harms nobody.
             with contextlib.suppress(OSError):
                 if path.stat().st_mtime < oldest:
-                    path.unlink()
+                    shutil.rmtree(path)
 
-    def _put(self, name: str, data: bytes | memoryview) -> None:
+    def _put(self, chunks: Mapping[bytes, Data]) -> dict[bytes, StoreError]:
+        """Write all, sync, give all their names, sync."""
+        failures: dict[bytes, StoreError] = {}
+        written: dict[str, str] = {}
+        try:
+            with self._errors("store chunks"), self._new_group() as (incoming, sync):
+                for digest, data in chunks.items():
+                    try:
+                        name = chunk_name(digest)
+                        written[name] = self._write(name, data, f"{incoming}/{digest.hex()}")
+                    except StoreError as failure:
+                        failures[digest] = failure
+                sync.files(written.values())
+                for name, path in written.items():
+                    os.replace(path, f"{self._chunks}/{name}")  # noqa: PTH105 - thousands a second
+                sync.directories({f"{self._chunks}/{name[:2]}" for name in written})
+        except StoreError as failure:
+            return dict.fromkeys(chunks, failure)
+        return failures
+
+    @contextlib.contextmanager
+    def _new_group(self) -> Iterator[tuple[Path, Syncing]]:
+        syncing = Syncing(self._root, at_once=self._syncs_at_once)
+        with self._new_directory() as incoming, syncing as sync:
+            yield incoming, sync
+
+    def _write(self, name: str, data: Data, path: str) -> str:
         if name in self._doomed:
             raise StoreUnavailable(f"The chunk store {self._root} hangs in deleting {name}.")
-        target = self._chunks / name
-        with self._errors("store a chunk"), self._new_temporary() as temporary:
-            _write_durably(temporary, data)
-            temporary.replace(target)
-            _sync_directory(target.parent)
+        with self._errors("store a chunk"), open(path, "xb", buffering=0) as file:  # noqa: PTH123
+            rest = memoryview(data)
+            while rest:
+                rest = rest[file.write(rest) :]
+        return path
 
     def _get(self, digest: bytes, size_bytes: int) -> bytes:
         with self._errors("read a chunk"):
@@ -213,23 +240,26 @@ class LocalChunkStore:
             ]
 
     def _check(self) -> None:
-        with self._errors("pass its check"), self._new_temporary() as temporary:
+        with self._errors("pass its check"), self._new_directory() as directory:
             self._require_directories()
-            _write_durably(temporary, b"probe")
-            if temporary.read_bytes() != b"probe":
+            probe = directory / "probe"
+            probe.write_bytes(_PROBE)
+            with Syncing(directory, at_once=False) as sync:
+                sync.files([str(probe)])
+            if probe.read_bytes() != _PROBE:
                 raise StoreUnavailable(
                     f"The chunk store {self._root} read other bytes than it wrote."
                 )
 
     @contextlib.contextmanager
-    def _new_temporary(self) -> Iterator[Path]:
-        """Name a file in `tmp` that is gone afterwards, whatever happens."""
-        temporary = self._temporary / secrets.token_hex(16)
+    def _new_directory(self) -> Iterator[Path]:
+        """Make a directory in `tmp` that is gone afterwards, whatever happens."""
+        directory = self._temporary / secrets.token_hex(16)
+        directory.mkdir()
         try:
-            yield temporary
+            yield directory
         finally:
-            with contextlib.suppress(OSError):
-                temporary.unlink()
+            shutil.rmtree(directory, ignore_errors=True)
 
     def _require_directories(self) -> None:
         if not self._chunks.is_dir():
@@ -271,27 +301,3 @@ def _stored_chunk(first: str, entry: os.DirEntry[str]) -> StoredChunk | None:
     except FileNotFoundError:
         return None
     return StoredChunk(digest, status.st_size, status.st_mtime_ns // 1000)
-
-
-def _write_durably(path: Path, data: bytes | memoryview) -> None:
-    with path.open("xb", buffering=0) as file:
-        rest = memoryview(data)
-        while rest:
-            rest = rest[file.write(rest) :]
-        _sync_file(file.fileno())
-
-
-def _sync_file(descriptor: int) -> None:
-    if sys.platform == "darwin":
-        # There fsync only hands the bytes to the drive, which may keep them in its cache.
-        fcntl.fcntl(descriptor, fcntl.F_FULLFSYNC)
-    else:
-        os.fdatasync(descriptor)
-
-
-def _sync_directory(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

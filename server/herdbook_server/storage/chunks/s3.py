@@ -7,7 +7,7 @@ import base64
 import io
 import os
 import secrets
-from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -18,7 +18,13 @@ import aioboto3
 from aiobotocore.config import AioConfig
 from botocore.exceptions import ClientError
 
-from herdbook_server.ports.chunks import ChunkDamaged, ChunkMissing, StoredChunk
+from herdbook_server.ports.chunks import (
+    ChunkDamaged,
+    ChunkMissing,
+    Data,
+    StoredChunk,
+    StoreError,
+)
 from herdbook_server.storage.chunks import s3_errors
 from herdbook_server.storage.chunks.layout import CHUNKS, chunk_digest, chunk_name
 
@@ -120,8 +126,19 @@ class S3ChunkStore:
             raise s3_errors.store_error(f"Could not set up {self._location}", error) from error
         self._client.meta.events.register("before-sign.s3.PutObject", _expect_nothing)
 
-    async def put(self, digest: bytes, data: bytes | memoryview) -> None:
-        """Store a chunk, see `ChunkStore.put`."""
+    async def put(self, chunks: Mapping[bytes, Data]) -> Mapping[bytes, StoreError]:
+        """Store chunks, see `ChunkStore.put`."""
+        puts = (self._put(digest, data) for digest, data in chunks.items())
+        outcomes = zip(chunks, await asyncio.gather(*puts, return_exceptions=True), strict=True)
+        failures = {}
+        for digest, outcome in outcomes:
+            if isinstance(outcome, StoreError):
+                failures[digest] = outcome
+            elif outcome is not None:
+                raise outcome
+        return failures
+
+    async def _put(self, digest: bytes, data: Data) -> None:
         async with self._call("store a chunk"):
             await self._client.put_object(
                 Bucket=self._location.bucket,
