@@ -80,6 +80,18 @@ def is_well_formed(directory: Path, files: Iterable[File]) -> bool:
     )
 
 
+def strays(root: Path, files: Iterable[File]) -> Iterator[Path]:
+    """Yields what lies below `root` besides `files`: a loader may well take all that it finds."""
+    paths = {file.path for file in files}
+    above = {path[:at] for path in paths for at in range(len(path)) if path[at] == "/"}
+    for parent, directories, names in os.walk(root):
+        prefix = "" if parent == str(root) else f"{Path(parent).relative_to(root).as_posix()}/"
+        yield from (Path(parent) / name for name in names if prefix + name not in paths)
+        foreign = [name for name in directories if prefix + name not in above]
+        yield from (Path(parent) / name for name in foreign)
+        directories[:] = [name for name in directories if name not in foreign]
+
+
 def damaged_files(
     files: Iterable[File], root: Path, *, cancelled: Callable[[], bool]
 ) -> list[File]:

@@ -49,6 +49,7 @@ class Evictor:
             Cancelled: `cancelled` said so.
         """
         with wait_for_lock(self._layout.evict_lock, exclusive=True, cancelled=cancelled):
+            remove_abandoned(self._layout.versions)
             entries = list(self.entries())
             over_bytes = sum(e.size_bytes for e in entries) + needed_bytes - self._max_bytes
             lacking_bytes = needed_bytes - shutil.disk_usage(self._layout.root).free
@@ -70,6 +71,7 @@ class Evictor:
     def prune(self, max_bytes: int) -> int:
         """Evicts until no more than `max_bytes` are left, or nothing to evict; returns how many."""
         with wait_for_lock(self._layout.evict_lock, exclusive=True, cancelled=lambda: False):
+            remove_abandoned(self._layout.versions)
             entries = list(self.entries())
             return self._evict_oldest(entries, sum(e.size_bytes for e in entries) - max_bytes)
 
@@ -92,6 +94,9 @@ class Evictor:
         """Yields what lies in the cache."""
         for parent in (self._layout.versions, self._layout.incoming):
             for directory in _children(parent):
+                if directory.name.startswith("."):
+                    # Whoever moved it aside is about to delete it.
+                    continue
                 yield Entry(
                     self._used_at(directory), tree_bytes(directory), directory.name, directory
                 )
@@ -130,11 +135,11 @@ def _remove_version(directory: Path) -> None:
 
 
 def remove_abandoned(directory: Path) -> None:
-    """Deletes temporary files that a killed process left in a directory."""
+    """Deletes what a killed process was about to: its names begin with a dot."""
     for path in _children(directory):
-        with contextlib.suppress(FileNotFoundError):
+        with contextlib.suppress(OSError):
             if path.name.startswith(".") and time.time() - path.stat().st_mtime > ABANDONED_SECONDS:
-                path.unlink()
+                remove_whatever(path)
 
 
 def _children(directory: Path) -> list[Path]:

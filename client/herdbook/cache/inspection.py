@@ -6,7 +6,7 @@ import hashlib
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from herdbook.cache.contents import damaged_files, is_well_formed
+from herdbook.cache.contents import damaged_files, is_well_formed, strays
 from herdbook.cache.eviction import Entry, Evictor
 from herdbook.cache.good import GoodRecords
 from herdbook.cache.layout import PREFIX, Layout
@@ -146,5 +146,6 @@ def _is_sound_version(layout: Layout, entry: Entry) -> bool:
         return (
             manifest is not None
             and is_well_formed(entry.path, manifest.files)
+            and not any(strays(entry.path / "files", manifest.files))
             and not damaged_files(manifest.files, entry.path / "files", cancelled=lambda: False)
         )

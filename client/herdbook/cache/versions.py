@@ -4,13 +4,20 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
 from typing import Protocol, Self, TypeAlias
 
-from herdbook.cache.contents import Stretch, copy_chunks, damaged_files, is_well_formed, stretches
+from herdbook.cache.contents import (
+    Stretch,
+    copy_chunks,
+    damaged_files,
+    is_well_formed,
+    strays,
+    stretches,
+)
 from herdbook.cache.errors import explained
 from herdbook.cache.eviction import Evictor, tree_bytes
 from herdbook.cache.index import find_chunks
@@ -138,6 +145,8 @@ class _Fetch:
         with wait_for_lock(lock, exclusive=True, cancelled=self._cancelled):
             manifest = self._manifest(source)
             repairable = self._is_repairable(manifest)
+            if repairable:
+                self._remove_strays(manifest)
             files = self._missing(manifest) if repairable else list(manifest.files)
             if files:
                 return self._fetch(manifest, files, source, repairable=repairable)
@@ -147,7 +156,10 @@ class _Fetch:
     def _is_sound(self) -> bool:
         manifest = read_manifest(self.place / "manifest", self._digest)
         return (
-            manifest is not None and self._is_repairable(manifest) and not self._missing(manifest)
+            manifest is not None
+            and self._is_repairable(manifest)
+            and not any(self._strays(manifest))
+            and not self._missing(manifest)
         )
 
     def _manifest(self, source: VersionSource) -> Manifest:
@@ -164,6 +176,13 @@ class _Fetch:
         """Whether what is in place can be made whole file by file, rather than all at once."""
         here = (self.place / "manifest").exists()
         return here and is_well_formed(self.place, manifest.files)
+
+    def _strays(self, manifest: Manifest) -> Iterator[Path]:
+        return strays(self.place / "files", manifest.files)
+
+    def _remove_strays(self, manifest: Manifest) -> None:
+        for path in list(self._strays(manifest)):
+            remove_whatever(path)
 
     def _missing(self, manifest: Manifest) -> list[File]:
         return damaged_files(manifest.files, self.place / "files", cancelled=self._cancelled)
@@ -208,7 +227,9 @@ class _Fetch:
             self.place.rename(aside)
         self._incoming.rename(self.place)
         sync_directory(self._layout.versions)
-        remove_whatever(aside)
+        # Whoever makes room may be deleting it, too.
+        with contextlib.suppress(OSError):
+            remove_whatever(aside)
 
     def _repair(self, files: Iterable[File]) -> None:
         write_atomically(self.place / "manifest", (self._incoming / "manifest").read_bytes())

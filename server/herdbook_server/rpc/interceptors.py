@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import inspect
+import math
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, aclosing
 from typing import Any, Protocol, TypeAlias
@@ -11,13 +12,18 @@ from typing import Any, Protocol, TypeAlias
 import grpc
 from google.protobuf.message import DecodeError
 
-from herdbook_server.errors import FieldInvalid, HerdbookError
+from herdbook_server.errors import FieldInvalid, FieldViolation, HerdbookError
 from herdbook_server.rpc import calls
 from herdbook_server.rpc.calls import Call, Context
-from herdbook_server.rpc.large_requests import LargeRequests
+from herdbook_server.rpc.large_requests import REQUEST_MAX_BYTES, LargeRequests
 
 Behaviour: TypeAlias = Callable[[Any, Context], Any]
 Decode: TypeAlias = Callable[[bytes], Any]
+
+_LONG = frozenset(
+    {"/herdbook.v1.VersionService/RegisterVersion", "/herdbook.v1.AliasService/WatchAliases"}
+)
+"""Methods whose requests may be as large as a message."""
 
 DRAINED_MESSAGES = 64
 """How many messages of a refused upload are still read, and dropped."""
@@ -70,7 +76,7 @@ class Surroundings(grpc.aio.ServerInterceptor):
     def _wrap(self, handler: Any, method: str) -> Any:
         kind = next(kind for kind in _MAKERS if getattr(handler, kind))
         return _MAKERS[kind](
-            self._surround(method, self._in_one_task(kind, handler)),
+            self._surround(method, self._in_one_task(kind, handler, method)),
             response_serializer=_unless_done(handler.response_serializer),
         )
 
@@ -81,13 +87,22 @@ class Surroundings(grpc.aio.ServerInterceptor):
         async def surrounded(request: Any, context: Context) -> Any:
             call = calls.begin(method, context)
             context.set_trailing_metadata(((calls.REQUEST_ID_KEY, call.request_id),))
-            return await behaviour(request, context)
+            try:
+                return await behaviour(request, context)
+            except grpc.aio.AbortError as error:
+                # gRPC keeps the error in a cycle with the call, and with it all that frames hold.
+                del request
+                error.__context__ = None
+                raise error.with_traceback(None) from None
 
         return surrounded
 
-    def _in_one_task(self, kind: str, handler: Any) -> Behaviour:
+    def _in_one_task(self, kind: str, handler: Any, method: str) -> Behaviour:
         """Make of any handler a coroutine function that takes care of its request and responses."""
-        decode = _decoding(handler.request_deserializer)
+        is_bounded = not handler.request_streaming and method not in _LONG
+        decode = _decoding(
+            handler.request_deserializer, REQUEST_MAX_BYTES if is_bounded else math.inf
+        )
         if kind == "unary_stream":
             behaviour = self._holding_until_answered(handler.unary_stream, decode)
             return _responding(behaviour, handler.response_serializer)
@@ -162,11 +177,14 @@ def _serialized(serialize: Callable[[Any], bytes], response: Any) -> bytes:
     return data
 
 
-def _decoding(deserialize: Decode) -> Decode:
+def _decoding(deserialize: Decode, max_bytes: float) -> Decode:
     """Decode inside of the layers: they count the bytes, and refuse what gRPC calls INTERNAL."""
 
     def decode(data: bytes) -> Any:
         calls.current().received_bytes += len(data)
+        if len(data) > max_bytes:
+            message = f"The request has {len(data)} bytes; {max_bytes} is the most."
+            raise FieldInvalid(message, fields=[FieldViolation("request", message)])
         try:
             return deserialize(data)
         except (DecodeError, ValueError) as error:

@@ -9,11 +9,15 @@ from typing import Final
 
 from herdbook_server.errors import Overloaded
 
+REQUEST_MAX_BYTES: Final = 2 * 1024 * 1024
+"""What a request may have, unless it lists files or states; decoded it takes many times that."""
+
 LARGE_BYTES: Final = 64 * 1024
 """Smaller requests wait for nobody."""
 
 AT_ONCE_BYTES: Final = 24 * 1024 * 1024
-"""What may be answered at once, as it came in. Decoded that is about 200 MB at worst."""
+"""What may be answered at once, as it came in. Decoded that is about 200 MB; several times as much
+where somebody fills it with nothing but empty entries, of which one request is there at a time."""
 
 WAITING_MAX_BYTES: Final = 128 * 1024 * 1024
 

@@ -15,7 +15,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
-from collections.abc import AsyncGenerator, Iterator, Sequence
+from collections.abc import AsyncGenerator, Iterator, Sequence, Sized
 from contextlib import contextmanager
 
 from herdbook_server.errors import (
@@ -28,7 +28,7 @@ from herdbook_server.errors import (
 from herdbook_server.ports.database import Database
 from herdbook_server.ports.records import Records
 from herdbook_server.ports.references import ByAlias, Reference
-from herdbook_server.ports.values import Event
+from herdbook_server.ports.values import Event, EventKind
 from herdbook_server.registry import rules
 from herdbook_server.registry.references import parse_reference
 from herdbook_server.watch.fleet import Fleet, check_replica
@@ -43,6 +43,18 @@ MAX_REFERENCES = 1000
 """References and prefixes of one watch, as the contract says."""
 
 EVENTS_PER_READ = 1000
+
+
+_TOUCHES_ALL = frozenset(
+    {
+        EventKind.UNSPECIFIED,
+        EventKind.MODEL_DELETED,
+        EventKind.MODEL_RESTORED,
+        EventKind.VERSION_DELETED,
+        EventKind.VERSION_RESTORED,
+    }
+)
+"""What may change any alias of the model; other events name the alias, or change none."""
 
 
 class Hub:
@@ -225,31 +237,34 @@ class Hub:
                 watcher.offer(state)
 
     async def _prefixed(self, records: Records, events: Sequence[Event]) -> set[Reference]:
-        """Aliases, present and past, of the touched models that somebody watches by prefix."""
-        watched = {
-            event.model for event in events if any(self._interest.prefix_watchers(event.model))
+        """Aliases, present and past, that the events may have changed and a prefix brings in."""
+        watched = [event for event in events if any(self._interest.prefix_watchers(event.model))]
+        touched: set[Reference] = {
+            ByAlias(event.model, event.alias) for event in watched if event.alias
         }
-        past = {(event.model, event.alias) for event in events if event.alias}
-        present = {
-            (alias.model, alias.alias)
-            for model in watched
-            for alias in await records.aliases.of_model(model, limit=MAX_FOLLOWED + 1)
-        }
-        return {ByAlias(*key) for key in past | present if key[0] in watched}
+        for model in {event.model for event in watched if event.kind in _TOUCHES_ALL}:
+            present = await records.aliases.of_model(model, limit=MAX_FOLLOWED + 1)
+            touched |= {ByAlias(alias.model, alias.alias) for alias in present}
+        return touched
 
     def _bookmark_all(self) -> None:
         for watcher in self._watchers:
             watcher.bookmark(self.revision)
 
 
-def _parse(subscription: Subscription) -> list[tuple[str, Reference]]:
-    wanted = len(subscription.references) + len(subscription.model_prefixes)
+def check_counts(references: Sized, model_prefixes: Sized, known: Sized) -> None:
+    """How much a watch asks for. Raises FieldInvalid."""
+    wanted = len(references) + len(model_prefixes)
     if not 1 <= wanted <= MAX_REFERENCES:
         message = f"A watch names 1 to {MAX_REFERENCES} references and prefixes, not {wanted}."
         raise FieldInvalid(message, fields=[FieldViolation("references", message)])
+    rules.check_count(known, field="known", limit=MAX_FOLLOWED)
+
+
+def _parse(subscription: Subscription) -> list[tuple[str, Reference]]:
+    check_counts(subscription.references, subscription.model_prefixes, subscription.known)
     for prefix in subscription.model_prefixes:
         rules.check_name_prefix(prefix, field="model_prefixes")
-    rules.check_count(subscription.known, field="known", limit=MAX_FOLLOWED)
     if subscription.replica is not None:
         check_replica(subscription.replica)
     return [(text, parse_reference(text)) for text in dict.fromkeys(subscription.references)]

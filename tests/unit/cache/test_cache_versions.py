@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 import pwd
 import random
 import shutil
@@ -111,6 +112,34 @@ def test_damage_is_healed_with_what_was_harmed_and_no_more(
     assert source.downloaded_bytes <= 5500
     with cache.acquire(source.digest, Offline()):
         pass
+
+
+@pytest.mark.parametrize("stray", ["evil.bin", "deep/evil.bin", "more/deep/evil.bin"])
+def test_what_does_not_belong_to_a_version_is_removed_before_it_is_used(
+    cache: Cache, source: MemorySource, stray: str
+) -> None:
+    with cache.acquire(source.digest, source) as version:
+        path = version.path / stray
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(b"code")
+        (version.path / "link").symlink_to(version.path)
+    with cache.acquire(source.digest, Offline()) as version:
+        assert contents(version.path) == source.files
+        assert not (version.path / "link").is_symlink()
+
+
+def test_what_a_repair_has_moved_aside_is_left_to_it_until_it_is_abandoned(
+    cache: Cache, source: MemorySource
+) -> None:
+    with cache.acquire(source.digest, source) as version:
+        directory = version.path.parent
+    aside = directory.with_name(f".{directory.name}.0a0b0c0d")
+    directory.rename(aside)
+    assert cache.prune(max_bytes=0) == 0
+    assert aside.exists()
+    os.utime(aside, (0, 0))
+    cache.prune(max_bytes=0)
+    assert not aside.exists()
 
 
 def test_one_flipped_bit_costs_one_chunk(cache: Cache, source: MemorySource) -> None:

@@ -162,6 +162,7 @@ def test_compressed_members_begin_chunks_too() -> None:
         b"", b"[]", b"null", b"{", b"\xff", b'{"a": 1}', b'{"a": {"data_offsets": [1, 9]}}',
         b'{"a": {"data_offsets": [0, 4]}}', b'{"a": {"data_offsets": "xy"}}',
         b'{"a": {"data_offsets": [9, 0]}}', b"[" * 100_000,
+        b'{"a": {"data_offsets": [0, Infinity]}}', b'{"a": {"data_offsets": [NaN, 1e999]}}',
     ],
 )  # fmt: skip
 def test_a_header_that_does_not_describe_the_file_is_not_followed(header: bytes) -> None:

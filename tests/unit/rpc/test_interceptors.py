@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import itertools
 import logging
+import weakref
 from collections.abc import AsyncIterator
 
 import grpc
@@ -36,17 +38,22 @@ class Servicer(artifact_pb2_grpc.ArtifactServiceServicer):
     def __init__(self) -> None:
         self.error: Exception | None = None
         self.request_ids: list[str] = []
+        self.held: list[weakref.ref[set[int]]] = []
+        """What calls have in their frames."""
         self.closed = asyncio.Event()
 
     async def FindMissingChunks(self, request, context):  # noqa: N802 - the contract names it
         self.request_ids.append(calls.current().request_id)
+        held = {id(request)}
+        self.held.append(weakref.ref(held))
         if self.error:
             raise self.error
         return pb.FindMissingChunksResponse()
 
     async def UploadChunks(self, request_iterator, context):  # noqa: N802 - the contract names it
         self.request_ids.append(calls.current().request_id)
-        await anext(request_iterator)
+        held = {id(await anext(request_iterator))}
+        self.held.append(weakref.ref(held))
         if self.error:
             raise self.error
         count = 1
@@ -92,6 +99,21 @@ def upload_endlessly(address: str) -> grpc.StatusCode:
         with pytest.raises(grpc.RpcError) as caught:
             stub.UploadChunks(itertools.repeat(MESSAGE))
         return caught.value.code()
+
+
+async def test_a_refused_call_keeps_nothing_that_it_held(servicer, stub) -> None:
+    servicer.error = FileNotFound("There is none.")
+    gc.collect()
+    gc.disable()
+    try:
+        with pytest.raises(grpc.aio.AioRpcError):
+            await stub.FindMissingChunks(pb.FindMissingChunksRequest())
+        with pytest.raises(grpc.aio.AioRpcError):
+            await stub.UploadChunks(iter([MESSAGE]))
+        servicer.error = None
+        await eventually(lambda: [held() for held in servicer.held] == [None, None], "all is free")
+    finally:
+        gc.enable()
 
 
 async def test_a_refused_unary_call_has_status_reason_and_request_id(servicer, stub) -> None:

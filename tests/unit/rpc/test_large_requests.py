@@ -118,6 +118,24 @@ class Servicer(artifact_pb2_grpc.ArtifactServiceServicer):
         await asyncio.Event().wait()
 
 
+@pytest.fixture
+def long_requests(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let any method have requests as large as a message."""
+    monkeypatch.setattr("herdbook_server.rpc.interceptors.REQUEST_MAX_BYTES", 16 * MIB)
+
+
+async def test_a_request_that_is_too_large_for_its_method_is_refused_before_it_is_decoded() -> None:
+    servicer = Servicer()
+    request = pb.FindMissingChunksRequest(model="m", sha256=[bytes(3 * MIB)])
+    async with serving(servicer) as served:
+        stub = artifact_pb2_grpc.ArtifactServiceStub(served.channel)
+        with pytest.raises(grpc.aio.AioRpcError, match="2097152 is the most") as caught:
+            await stub.FindMissingChunks(request)
+    assert caught.value.code() is grpc.StatusCode.INVALID_ARGUMENT
+    assert servicer.count == 0
+
+
+@pytest.mark.usefixtures("long_requests")
 async def test_a_server_answers_few_large_requests_at_once_and_all_of_them_in_the_end() -> None:
     servicer = Servicer()
     request = pb.FindMissingChunksRequest(model="m", sha256=[bytes(3 * MIB)])
@@ -134,6 +152,7 @@ async def test_a_server_answers_few_large_requests_at_once_and_all_of_them_in_th
     assert {await call.code() for call in calls} == {grpc.StatusCode.OK}
 
 
+@pytest.mark.usefixtures("long_requests")
 async def test_a_stream_holds_room_for_its_request_until_its_first_answer() -> None:
     servicer = Servicer()
     request = pb.DownloadChunksRequest(model="m", sha256=[bytes(3 * MIB)])

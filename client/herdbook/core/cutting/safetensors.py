@@ -27,6 +27,10 @@ def cut(read: Read, size_bytes: int) -> list[int] | None:
     return None if tensors is None else [*cut_fixed(head), *cut_parts(tensors)]
 
 
+_NO_HEADER = (ArithmeticError, AttributeError, LookupError, RecursionError, TypeError, ValueError)
+"""What reading JSON that is no header may raise; a number may be infinite."""
+
+
 def _tensor_sizes(header: bytes, data_bytes: int) -> list[int] | None:
     """Returns the sizes of the tensors in the order of the file, if they fill it without a gap."""
     try:
@@ -36,7 +40,7 @@ def _tensor_sizes(header: bytes, data_bytes: int) -> list[int] | None:
             for name, entry in entries.items()
             if name != "__metadata__"
         )
-    except (ValueError, TypeError, KeyError, IndexError, AttributeError, RecursionError):
+    except _NO_HEADER:
         return None
     end = 0
     for begin, following in offsets:

@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Iterable, Sequence
 from herdbook.v1 import artifact_pb2, manifest_pb2
 from herdbook_server.artifacts.downloads import FilePiece, ManifestPart
 from herdbook_server.artifacts.limits import CHUNK_MAX_BYTES
+from herdbook_server.artifacts.manifests import MANIFEST_MAX_CHUNKS, MANIFEST_MAX_FILES
 from herdbook_server.errors import FieldInvalid
 from herdbook_server.ports.values import ChunkRef, File
 from herdbook_server.registry.rules import refuse
@@ -26,11 +27,17 @@ def file(value: File) -> manifest_pb2.File:
 
 
 def files(message: manifest_pb2.Manifest) -> tuple[File, ...]:
-    """Return the files that a manifest lists."""
-    return tuple(
-        File(entry.path, tuple(ChunkRef(chunk.sha256, chunk.size_bytes) for chunk in entry.chunks))
-        for entry in message.files
-    )
+    """Return the files that a manifest lists.
+
+    Of one that lists too many files or chunks, enough for that to be seen.
+    """
+    room = MANIFEST_MAX_CHUNKS + 1
+    listed = []
+    for entry in message.files[: MANIFEST_MAX_FILES + 1]:
+        chunks = tuple(ChunkRef(chunk.sha256, chunk.size_bytes) for chunk in entry.chunks[:room])
+        room -= len(chunks)
+        listed.append(File(entry.path, chunks))
+    return tuple(listed)
 
 
 def chunks(pairs: Iterable[tuple[bytes, bytes]]) -> list[artifact_pb2.Chunk]:

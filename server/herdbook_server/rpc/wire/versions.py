@@ -10,6 +10,7 @@ from herdbook.v1 import version_pb2
 from herdbook_server.errors import FieldInvalid, FieldViolation
 from herdbook_server.ports.values import JSON, Description, Stage, Version
 from herdbook_server.registry.versions import AliasTarget, Registration
+from herdbook_server.rpc.large_requests import REQUEST_MAX_BYTES
 from herdbook_server.rpc.wire.artifacts import files
 from herdbook_server.rpc.wire.common import (
     digest_text,
@@ -67,7 +68,14 @@ def listed_version(value: Version) -> version_pb2.Version:
 
 
 def registration(request: version_pb2.RegisterVersionRequest) -> Registration:
-    """Return what is to be registered."""
+    """Return what is to be registered.
+
+    Raises:
+        FieldInvalid: Too much is said of the version; nothing of it was looked at.
+    """
+    size_bytes = request.version.ByteSize()
+    if size_bytes > REQUEST_MAX_BYTES:
+        raise _invalid("version", f"It has {size_bytes} bytes; {REQUEST_MAX_BYTES} is the most.")
     return Registration(
         model=request.version.model,
         about=_description(request.version),

@@ -9,6 +9,7 @@ from herdbook_server.ports.values import Convergence, ReplicaReport, ReplicaStat
 from herdbook_server.registry.pages import token_refused
 from herdbook_server.registry.references import parse_reference
 from herdbook_server.rpc.wire.common import digest_text, resolution, timestamp
+from herdbook_server.watch.hub import check_counts
 from herdbook_server.watch.values import Bookmark, ReferenceState, Replica, Subscription, Update
 
 _STATES = {
@@ -19,7 +20,12 @@ _DIGEST_BYTES = 32
 
 
 def subscription(request: alias_pb2.WatchAliasesRequest) -> Subscription:
-    """Return what a watch asks for."""
+    """Return what a watch asks for.
+
+    Raises:
+        FieldInvalid: It is too much; nothing of it was looked at.
+    """
+    check_counts(request.references, request.model_prefixes, request.known)
     return Subscription(
         references=tuple(request.references),
         model_prefixes=tuple(request.model_prefixes),
