@@ -12,6 +12,8 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
+from herdbook.files import sync
+
 PREFIX = "sha256:"
 _ABSENT = {errno.ENOENT, errno.ENOTDIR, errno.ELOOP}
 _DIGEST = re.compile("sha256:[0-9a-f]{64}")
@@ -103,7 +105,7 @@ def write_atomically(path: Path, data: bytes) -> None:
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
-    sync_directory(path.parent)
+    sync(path.parent)
 
 
 def kind_of(path: str | os.PathLike[str]) -> int | None:
@@ -122,15 +124,6 @@ def remove_whatever(path: Path) -> None:
         shutil.rmtree(path)
     else:
         path.unlink(missing_ok=True)
-
-
-def sync_directory(path: Path) -> None:
-    """Makes renames in a directory durable."""
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def touch(path: Path) -> None:

@@ -25,7 +25,6 @@ from herdbook.cache.layout import (
     Layout,
     digest_hex,
     remove_whatever,
-    sync_directory,
     touch,
     write_atomically,
 )
@@ -34,6 +33,7 @@ from herdbook.cache.manifests import digest_of, encode, read_manifest
 from herdbook.core.manifests import manifest_of
 from herdbook.core.values.artifacts import ChunkRef, File, Manifest
 from herdbook.errors import ChecksumMismatch
+from herdbook.files import sync, sync_all
 
 TakeChunk: TypeAlias = Callable[[ChunkRef, bytes | memoryview], None]
 """Takes a chunk, hashed and valid during the call; called by several threads at once."""
@@ -226,7 +226,7 @@ class _Fetch:
         with contextlib.suppress(FileNotFoundError):
             self.place.rename(aside)
         self._incoming.rename(self.place)
-        sync_directory(self._layout.versions)
+        sync(self._layout.versions)
         # Whoever makes room may be deleting it, too.
         with contextlib.suppress(OSError):
             remove_whatever(aside)
@@ -238,7 +238,7 @@ class _Fetch:
             path = self.place / "files" / file.path
             path.parent.mkdir(parents=True, exist_ok=True)
             (self._incoming / "files" / file.path).replace(path)
-            sync_directory(path.parent)
+            sync(path.parent)
         remove_whatever(self._incoming)
 
 
@@ -273,15 +273,8 @@ def _download(targets: list[Stretch], source: VersionSource) -> int:
 
 def _seal(files: Iterable[File], root: Path) -> None:
     """Makes what was written durable, and read-only since others share it."""
-    directories = {root, root.parent}
-    for file in files:
-        path = root / file.path
-        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-        try:
-            os.fsync(descriptor)
-            os.fchmod(descriptor, 0o444)
-        finally:
-            os.close(descriptor)
-        directories.update(p for p in path.parents if p.is_relative_to(root))
-    for directory in directories:
-        sync_directory(directory)
+    paths = [root / file.path for file in files]
+    for path in paths:
+        path.chmod(0o444)
+    sync_all(paths)
+    sync_all({root, root.parent, *(p for path in paths for p in path.parents if root in p.parents)})

@@ -13,6 +13,7 @@ from typing import Final
 from herdbook.core.planning import Place
 from herdbook.core.values import Manifest
 from herdbook.errors import DestinationExists, LocalDiskFull
+from herdbook.files import sync, sync_all
 from herdbook.transfer.leftovers import Claim, sweep
 
 _FULL: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
@@ -76,10 +77,8 @@ class StagedDirectory:
             DestinationExists: Something has come there meanwhile.
         """
         with disk_failures(self._destination):
-            for path in self._paths:
-                sync(path)
-            for directory in sorted({self._directory, *_directories(self._paths, self._directory)}):
-                sync(directory)
+            sync_all(self._paths)
+            sync_all({self._directory, *_directories(self._paths, self._directory)})
         self._move(overwrite=overwrite)
         sync(self._destination.parent)
 
@@ -121,15 +120,6 @@ def _write(path: Path, data: bytes | memoryview, offset: int) -> None:
         while view:
             written = os.pwrite(descriptor, view, offset)
             view, offset = view[written:], offset + written
-    finally:
-        os.close(descriptor)
-
-
-def sync(path: Path) -> None:
-    """Makes a file, or the names in a directory, durable."""
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
     finally:
         os.close(descriptor)
 
