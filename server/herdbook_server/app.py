@@ -16,6 +16,7 @@ from herdbook_server import data, telemetry
 from herdbook_server.artifacts.downloads import Downloads
 from herdbook_server.artifacts.garbage import GarbageCollector
 from herdbook_server.artifacts.uploads import Uploads
+from herdbook_server.artifacts.verifying import Verifier
 from herdbook_server.clock import SystemClock
 from herdbook_server.errors import DatabaseUnavailable
 from herdbook_server.measured import MeasuredChunkStore, MeasuredDatabase
@@ -214,9 +215,10 @@ def _servicers(settings: Settings, engines: _Engines, fleet: Fleet, hub: Hub) ->
         ),
         aliases=AliasServicer(AliasRegistry(database=database, clock=clock), hub),
         artifacts=ArtifactServicer(
-            Uploads(database=database, chunks=chunks, clock=clock),
-            Downloads(database=database, chunks=chunks),
-            GarbageCollector(
+            uploads=Uploads(database=database, chunks=chunks, clock=clock),
+            downloads=Downloads(database=database, chunks=chunks),
+            verifier=Verifier(database=database, chunks=chunks),
+            garbage_collector=GarbageCollector(
                 database=database,
                 chunks=chunks,
                 clock=clock,

@@ -88,6 +88,31 @@ class ChunkIndexTests:
         async with database.bookkeep() as records:
             assert await records.chunks.absent("a", [chunk(1)], time_us=1) == []
 
+    async def test_what_a_manifest_lists_is_expected_even_if_it_was_lost(
+        self, database: Database, raw: RawDatabase
+    ) -> None:
+        await store(database, "a", "a", "b", "unlisted")
+        async with database.bookkeep() as records:
+            await records.manifests.insert(digest_of("m"), files("a", "b"), time_us=0)
+            await records.chunks.lose([digest_of("a"), digest_of("unlisted")])
+            await records.chunks.reserve([chunk("under way")], time_us=0)
+        async with database.read() as records:
+            everything = await records.chunks.expected(after=b"", limit=9)
+            assert [one.digest for one in everything] == sorted(map(digest_of, "ab"))
+            size_bytes = sum(one.size_bytes for one in everything)
+            assert await records.chunks.expected_total() == (2, size_bytes)
+            first = everything[0].digest
+            assert await records.chunks.expected(after=first, limit=1) == everything[1:]
+        async with database.bookkeep() as records:
+            await records.chunks.regain([digest_of(name) for name in ("a", "b", "unlisted", "c")])
+        found = await states(raw)
+        assert found == {
+            digest_of("a"): "stored",
+            digest_of("b"): "stored",
+            digest_of("unlisted"): "writing",
+            digest_of("under way"): "writing",
+        }
+
     async def test_a_chunk_of_another_size_is_absent(self, database: Database) -> None:
         await store(database, "a", 1, 2)
         async with database.bookkeep() as records:
@@ -295,6 +320,34 @@ class ManifestTests:
         await asyncio.gather(*(insert(db) for db in (database, neighbour) * 4))
         assert await raw.fetch("SELECT path FROM manifest_files ORDER BY path") == [("a",), ("b",)]
         assert await raw.fetch("SELECT stores FROM manifests") == [(8,)]
+
+    async def test_chunks_lead_to_versions_and_versions_to_chunks(self, database: Database) -> None:
+        async with database.bookkeep() as records:
+            await records.manifests.insert(digest_of("m"), files("a", "b", "c"), time_us=0)
+            await records.manifests.insert(digest_of("n"), files("c"), time_us=0)
+        async with database.write() as records:
+            await records.models.insert(model())
+            for number, manifest in enumerate("mmn", start=1):
+                contents = Contents(digest_of(manifest), "", 1, 1)
+                await records.versions.insert(version(number, contents=contents, deleted_at_us=3))
+            await records.events.add([event(records.revision)])
+        async with database.read() as records:
+            manifests = records.manifests
+            listed = await manifests.chunks(digest_of("m"), after=b"", limit=9)
+            assert listed == sorted(map(chunk, "abc"), key=lambda one: one.digest)
+            after = listed[0].digest
+            assert await manifests.chunks(digest_of("m"), after=after, limit=1) == listed[1:2]
+            assert await manifests.chunk_total(digest_of("m")) == (
+                3,
+                sum(one.size_bytes for one in listed),
+            )
+            assert await manifests.versions_listing(digest_of("c"), limit=9) == [
+                ("team/cow", 1),
+                ("team/cow", 2),
+                ("team/cow", 3),
+            ]
+            assert await manifests.versions_listing(digest_of("a"), limit=1) == [("team/cow", 1)]
+            assert await manifests.versions_listing(digest_of("x"), limit=9) == []
 
     async def test_unused_manifests_go_with_what_they_list(
         self, database: Database, raw: RawDatabase

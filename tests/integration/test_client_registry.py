@@ -204,3 +204,27 @@ def test_a_version_without_files_cannot_be_pulled(client: Any, model: str, tmp_p
         client.pull(model, tmp_path / "out")
     with pytest.raises(errors.VersionNotFound, match=f"{model}:9"):
         client.get_version(f"{model}:9")
+
+
+def test_what_was_pushed_is_verified_where_it_is_and_where_it_was_pulled_to(
+    client: Any, model: str, tmp_path: Path
+) -> None:
+    pushed, pulled = tmp_path / "pushed", tmp_path / "pulled"
+    (pushed / "deep").mkdir(parents=True)
+    (pushed / "deep/a.bin").write_bytes(b"weights" * 500_000)
+    (pushed / "b.txt").write_text(model)
+    client.push(model, pushed)
+    told: list[herdbook.VerificationProgress] = []
+    report = client.verify(f"{model}:1", progress=told.append)
+    assert (report.checked_bytes, report.lost) == (3_500_000 + len(model), ())
+    assert told[-1].checked_bytes == told[-1].total_bytes == report.checked_bytes
+    assert client.verify().checked_count >= report.checked_count
+    client.pull(f"{model}:1", pulled)
+    assert client.verify_copy(model, pulled).whole
+    (pulled / "b.txt").write_text("x")
+    (pulled / "deep/a.bin").rename(pulled / "c")
+    assert client.verify_copy(model, pulled) == herdbook.CopyReport(
+        missing=("deep/a.bin",), damaged=("b.txt",), foreign=("c",)
+    )
+    with pytest.raises(errors.SourceNotFound):
+        client.verify_copy(model, tmp_path / "nowhere")

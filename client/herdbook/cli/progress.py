@@ -7,7 +7,7 @@ from contextlib import contextmanager
 
 from herdbook.cli.output import Output
 from herdbook.cli.texts import printable, size_text
-from herdbook.core.values import TransferProgress
+from herdbook.core.values import TransferProgress, VerificationProgress
 
 
 @contextmanager
@@ -38,5 +38,30 @@ def transfer_progress(
                 saved=size_text(progress.saved_bytes),
                 size=size_text(progress.total_bytes),
             )
+
+        yield show
+
+
+@contextmanager
+def verification_progress(
+    output: Output,
+) -> Iterator[Callable[[VerificationProgress], None] | None]:
+    """Shows a bar on stderr until the block ends; None where there is no terminal to show it at."""
+    if not output.notes.is_terminal:
+        yield None
+        return
+    from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
+
+    columns = (
+        TextColumn("Verifying"),
+        BarColumn(),
+        DownloadColumn(binary_units=True),
+        TransferSpeedColumn(),
+    )
+    with Progress(*columns, console=output.notes, transient=True) as bar:
+        task = bar.add_task("", total=None)
+
+        def show(progress: VerificationProgress) -> None:
+            bar.update(task, total=progress.total_bytes, completed=progress.checked_bytes)
 
         yield show

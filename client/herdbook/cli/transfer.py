@@ -1,4 +1,4 @@
-"""Commands that move bytes: push, pull, and the collection of garbage."""
+"""Commands about bytes: push, pull, verify, and the collection of garbage."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from herdbook.cli.descriptions import (
     read_json,
     signature_of,
 )
+from herdbook.cli.exits import ExitCode
 from herdbook.cli.options import (
     ModelArgument,
     ReasonOption,
@@ -22,7 +23,7 @@ from herdbook.cli.options import (
     parse_duration,
 )
 from herdbook.cli.panels import FILES, SERVER
-from herdbook.cli.progress import transfer_progress
+from herdbook.cli.progress import transfer_progress, verification_progress
 from herdbook.cli.session import Session, command
 from herdbook.cli.texts import size_text, transfer_text
 from herdbook.core.values import Version
@@ -44,6 +45,12 @@ def add_commands(app: typer.Typer) -> None:
         "herdbook pull fraud/tc:7 ./model --overwrite",
     )
     command(app, "pull", examples=pulls, panel=FILES)(pull)
+    verifications = (
+        "herdbook verify fraud/tc@champion",
+        "herdbook verify fraud/tc:7 --path ./model",
+        "herdbook verify --all",
+    )
+    command(app, "verify", examples=verifications, panel=SERVER)(verify)
     collections = ("herdbook gc", "herdbook gc --apply --grace 48h")
     command(app, "gc", examples=collections, panel=SERVER)(collect_garbage)
 
@@ -240,6 +247,61 @@ def pull(
         return
     session.output.say(f"{pulled.model}:{pulled.version} is in {pulled.path}.")
     session.output.note(transfer_text(pulled.transfer))
+
+
+def verify(
+    session: Session,
+    reference: Annotated[
+        str | None,
+        typer.Argument(metavar="REF", help="Which version.", show_default=False),
+    ] = None,
+    *,
+    path: Annotated[
+        Path | None,
+        typer.Option("--path", metavar="DIR", help="Compare this directory with the version."),
+    ] = None,
+    everything: Annotated[
+        bool, typer.Option("--all", help="All that the registry holds, which may take long.")
+    ] = False,
+) -> None:
+    """Look whether the registry still holds what it should, or a directory what a version has.
+
+    The server reads and hashes what it holds. What is lost can be pushed again, which heals it. The
+    exit code is 9 if something is lost or differs.
+    """
+    if (reference is None) != everything:
+        raise typer.BadParameter("give a version to verify, or --all, and not both")
+    if path is not None:
+        if reference is None:
+            raise typer.BadParameter("--path goes with a version, not with --all")
+        _verify_copy(session, reference, path)
+        return
+    with verification_progress(session.output) as progress:
+        report = session.client.verify(reference, progress=progress)
+    if session.output.as_json:
+        session.output.document(report)
+    else:
+        rows = [(c.sha256, size_text(c.size_bytes), ", ".join(c.versions)) for c in report.lost]
+        checked = f"{report.checked_count} chunks, {size_text(report.checked_bytes)}"
+        session.output.say(f"Verified {checked}; {len(rows) or 'none'} lost.")
+        if rows:
+            session.output.table(("LOST CHUNK", "SIZE", "OF"), rows)
+    if report.lost:
+        raise typer.Exit(ExitCode.DAMAGED)
+
+
+def _verify_copy(session: Session, reference: str, path: Path) -> None:
+    report = session.client.verify_copy(reference, path)
+    if session.output.as_json:
+        session.output.document(report)
+    elif report.whole:
+        session.output.say(f"{path} holds exactly {reference}.")
+    else:
+        kinds = {"missing": report.missing, "damaged": report.damaged, "foreign": report.foreign}
+        rows = [(kind, name) for kind, names in kinds.items() for name in names]
+        session.output.table(("WHAT", "FILE"), rows)
+    if not report.whole:
+        raise typer.Exit(ExitCode.DAMAGED)
 
 
 def collect_garbage(

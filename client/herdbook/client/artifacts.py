@@ -9,6 +9,7 @@ from pathlib import Path
 from herdbook.core.operations import artifacts as operations
 from herdbook.core.values import (
     Capture,
+    CopyReport,
     Environment,
     GarbageReport,
     Json,
@@ -16,9 +17,12 @@ from herdbook.core.values import (
     PulledVersion,
     Signature,
     TransferProgress,
+    VerificationProgress,
+    VerificationReport,
     Version,
     VersionManifest,
 )
+from herdbook.core.verification import Tally
 from herdbook.provenance import described
 from herdbook.transfer import Transfers
 from herdbook.transport.caller import Caller
@@ -172,6 +176,40 @@ class ArtifactCalls:
             ResponseInvalid: The list does not have the digest that the server gave.
         """
         return self._transfers.get_manifest(reference)
+
+    def verify(
+        self,
+        reference: str | None = None,
+        *,
+        progress: Callable[[VerificationProgress], None] | None = None,
+    ) -> VerificationReport:
+        """Has the registry read and hash what it holds of a version, or of all versions.
+
+        What is lost counts as missing from then on: pushing the same files again heals it.
+
+        Args:
+            reference: Which version; None for all.
+            progress: Called after each part, of about a second.
+
+        Raises:
+            NoManifest: The registry does not hold the files of this version.
+            NotFound: The reference names nothing.
+            StoreUnavailable: The registry cannot reach its bytes.
+        """
+        tally = Tally(progress)
+        for part in self._caller.items(operations.verify_chunks(reference)):
+            tally.add(part)
+        return tally.report
+
+    def verify_copy(self, reference: str, path: str | Path) -> CopyReport:
+        """Compares a local directory with a version, byte by byte.
+
+        Raises:
+            NoManifest: The registry does not hold the files of this version.
+            NotFound: The reference names nothing.
+            SourceNotFound: There is no directory at the path.
+        """
+        return self._transfers.verify_copy(reference, Path(path))
 
     def collect_garbage(
         self, *, apply: bool = False, grace_seconds: float | None = None

@@ -7,8 +7,14 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from herdbook.core.manifests import check_path
-from herdbook.core.values import PulledVersion, TransferProgress, Version, VersionManifest
-from herdbook.errors import FileNotFound
+from herdbook.core.values import (
+    CopyReport,
+    PulledVersion,
+    TransferProgress,
+    Version,
+    VersionManifest,
+)
+from herdbook.errors import FileNotFound, SourceNotFound
 from herdbook.transfer.cancellation import CancelToken
 from herdbook.transfer.chunk_cache import ChunkCache
 from herdbook.transfer.fetching import ChunkSource
@@ -16,6 +22,7 @@ from herdbook.transfer.manifests import get_manifest
 from herdbook.transfer.pulling import fetch_files
 from herdbook.transfer.pushing import Registration, push
 from herdbook.transfer.reading import RemoteFile
+from herdbook.transfer.verifying import compare_directory
 from herdbook.transport.caller import Caller
 
 __all__ = ["CancelToken", "ChunkCache", "RemoteFile", "Transfers"]
@@ -95,6 +102,15 @@ class Transfers:
     def get_manifest(self, reference: str, *, cancel: CancelToken | None = None) -> VersionManifest:
         """Reads the manifest of a version and checks its rules and its digest."""
         return get_manifest(self._caller, reference, cancel=cancel or CancelToken())
+
+    def verify_copy(
+        self, reference: str, path: Path, *, cancel: CancelToken | None = None
+    ) -> CopyReport:
+        """Compares a local directory with the version that a reference names now."""
+        if not path.is_dir():
+            raise SourceNotFound(f"There is no directory at {path}.")
+        manifest = get_manifest(self._caller, reference, cancel=cancel or CancelToken())
+        return compare_directory(path, manifest.manifest)
 
     def open_file(
         self, reference: str, path: str, *, cancel: CancelToken | None = None

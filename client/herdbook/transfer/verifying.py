@@ -7,7 +7,7 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
-from herdbook.core.values import File, Manifest
+from herdbook.core.values import CopyReport, File, Manifest
 
 
 def verify_directory(directory: Path, manifest: Manifest) -> bool:
@@ -15,9 +15,23 @@ def verify_directory(directory: Path, manifest: Manifest) -> bool:
     expected = {file.path for file in manifest.files}
     if set(_paths(directory)) != expected:
         return False
-    return all(
-        verify_file(directory.joinpath(*file.path.split("/")), file) for file in manifest.files
+    return all(_is_whole(directory, file) for file in manifest.files)
+
+
+def compare_directory(directory: Path, manifest: Manifest) -> CopyReport:
+    """Tells in which files the directory differs from the manifest."""
+    expected = {file.path: file for file in manifest.files}
+    found = set(_paths(directory))
+    damaged = [path for path in found & expected.keys() if not _is_whole(directory, expected[path])]
+    return CopyReport(
+        missing=tuple(sorted(expected.keys() - found)),
+        damaged=tuple(sorted(damaged)),
+        foreign=tuple(sorted(found - expected.keys())),
     )
+
+
+def _is_whole(directory: Path, file: File) -> bool:
+    return verify_file(directory.joinpath(*file.path.split("/")), file)
 
 
 def _paths(directory: Path) -> Iterator[str]:

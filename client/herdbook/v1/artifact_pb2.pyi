@@ -445,3 +445,105 @@ class CollectGarbageResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___CollectGarbageResponse: _TypeAlias = CollectGarbageResponse  # noqa: Y015
+
+@_typing.final
+class VerifyChunksRequest(_message.Message):
+    """Asks to verify stored chunks."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    REFERENCE_FIELD_NUMBER: _builtins.int
+    PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    reference: _builtins.str
+    """Which version; resolved once, for the first page. Unset: every chunk of the registry."""
+    page_token: _builtins.str
+    """next_page_token of the answer before. Unset: begin."""
+    def __init__(
+        self,
+        *,
+        reference: _builtins.str = ...,
+        page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["page_token", b"page_token", "reference", b"reference"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___VerifyChunksRequest: _TypeAlias = VerifyChunksRequest  # noqa: Y015
+
+@_typing.final
+class VerifyChunksResponse(_message.Message):
+    """What was found among some chunks."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CHECKED_COUNT_FIELD_NUMBER: _builtins.int
+    CHECKED_BYTES_FIELD_NUMBER: _builtins.int
+    TOTAL_COUNT_FIELD_NUMBER: _builtins.int
+    TOTAL_BYTES_FIELD_NUMBER: _builtins.int
+    LOST_FIELD_NUMBER: _builtins.int
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    checked_count: _builtins.int
+    """How many chunks were read for this answer."""
+    checked_bytes: _builtins.int
+    """How many bytes they have."""
+    total_count: _builtins.int
+    """How many chunks there are to read in all; in the first answer."""
+    total_bytes: _builtins.int
+    """How many bytes they have; in the first answer."""
+    next_page_token: _builtins.str
+    """Goes on; empty when all are read."""
+    @_builtins.property
+    def lost(self) -> _containers.RepeatedCompositeFieldContainer[Global___LostChunk]:
+        """Those of the chunks read for this answer that are lost."""
+
+    def __init__(
+        self,
+        *,
+        checked_count: _builtins.int = ...,
+        checked_bytes: _builtins.int = ...,
+        total_count: _builtins.int = ...,
+        total_bytes: _builtins.int = ...,
+        lost: _abc.Iterable[Global___LostChunk] | None = ...,
+        next_page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["checked_bytes", b"checked_bytes", "checked_count", b"checked_count", "lost", b"lost", "next_page_token", b"next_page_token", "total_bytes", b"total_bytes", "total_count", b"total_count"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___VerifyChunksResponse: _TypeAlias = VerifyChunksResponse  # noqa: Y015
+
+@_typing.final
+class LostChunk(_message.Message):
+    """A chunk that should be there, whole, and is not."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SHA256_FIELD_NUMBER: _builtins.int
+    SIZE_BYTES_FIELD_NUMBER: _builtins.int
+    VERSIONS_FIELD_NUMBER: _builtins.int
+    sha256: _builtins.bytes
+    """Its SHA-256: 32 bytes."""
+    size_bytes: _builtins.int
+    """Its size."""
+    @_builtins.property
+    def versions(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Versions that list it, as `model:number`, deleted ones included; 10 at most, the first by model and number."""
+
+    def __init__(
+        self,
+        *,
+        sha256: _builtins.bytes = ...,
+        size_bytes: _builtins.int = ...,
+        versions: _abc.Iterable[_builtins.str] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["sha256", b"sha256", "size_bytes", b"size_bytes", "versions", b"versions"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___LostChunk: _TypeAlias = LostChunk  # noqa: Y015

@@ -78,6 +78,11 @@ class ArtifactServiceStub(object):
                 request_serializer=herdbook_dot_v1_dot_artifact__pb2.CollectGarbageRequest.SerializeToString,
                 response_deserializer=herdbook_dot_v1_dot_artifact__pb2.CollectGarbageResponse.FromString,
                 _registered_method=True)
+        self.VerifyChunks = channel.unary_unary(
+                '/herdbook.v1.ArtifactService/VerifyChunks',
+                request_serializer=herdbook_dot_v1_dot_artifact__pb2.VerifyChunksRequest.SerializeToString,
+                response_deserializer=herdbook_dot_v1_dot_artifact__pb2.VerifyChunksResponse.FromString,
+                _registered_method=True)
 
 
 class ArtifactServiceServicer(object):
@@ -151,6 +156,16 @@ class ArtifactServiceServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def VerifyChunks(self, request, context):
+        """Reads chunks from the store and hashes them, of one version or of the whole registry, as many as about a second allows, and
+        tells which are lost: gone, or damaged. A lost chunk counts as missing from then on, so that pushing the same files again heals
+        it; one that is whole again counts as stored. Idempotent; go on with next_page_token until it is empty. NOT_FOUND /
+        VERSION_NOT_FOUND …; FAILED_PRECONDITION / NO_MANIFEST; INVALID_ARGUMENT / PAGE_TOKEN_INVALID.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_ArtifactServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -188,6 +203,11 @@ def add_ArtifactServiceServicer_to_server(servicer, server):
                     servicer.CollectGarbage,
                     request_deserializer=herdbook_dot_v1_dot_artifact__pb2.CollectGarbageRequest.FromString,
                     response_serializer=herdbook_dot_v1_dot_artifact__pb2.CollectGarbageResponse.SerializeToString,
+            ),
+            'VerifyChunks': grpc.unary_unary_rpc_method_handler(
+                    servicer.VerifyChunks,
+                    request_deserializer=herdbook_dot_v1_dot_artifact__pb2.VerifyChunksRequest.FromString,
+                    response_serializer=herdbook_dot_v1_dot_artifact__pb2.VerifyChunksResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -388,6 +408,33 @@ class ArtifactService(object):
             '/herdbook.v1.ArtifactService/CollectGarbage',
             herdbook_dot_v1_dot_artifact__pb2.CollectGarbageRequest.SerializeToString,
             herdbook_dot_v1_dot_artifact__pb2.CollectGarbageResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def VerifyChunks(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/herdbook.v1.ArtifactService/VerifyChunks',
+            herdbook_dot_v1_dot_artifact__pb2.VerifyChunksRequest.SerializeToString,
+            herdbook_dot_v1_dot_artifact__pb2.VerifyChunksResponse.FromString,
             options,
             channel_credentials,
             insecure,

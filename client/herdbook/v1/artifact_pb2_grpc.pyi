@@ -73,6 +73,12 @@ class ArtifactServiceStub:
     """Deletes chunks that no version lists and that were last touched longer ago than the grace time, and reports them; a
     dry run only reports. Safe beside pushes. Idempotent.
     """
+    VerifyChunks: _grpc.UnaryUnaryMultiCallable[_artifact_pb2.VerifyChunksRequest, _artifact_pb2.VerifyChunksResponse]
+    """Reads chunks from the store and hashes them, of one version or of the whole registry, as many as about a second allows, and
+    tells which are lost: gone, or damaged. A lost chunk counts as missing from then on, so that pushing the same files again heals
+    it; one that is whole again counts as stored. Idempotent; go on with next_page_token until it is empty. NOT_FOUND /
+    VERSION_NOT_FOUND …; FAILED_PRECONDITION / NO_MANIFEST; INVALID_ARGUMENT / PAGE_TOKEN_INVALID.
+    """
 
 @_typing.type_check_only
 class ArtifactServiceAsyncStub(ArtifactServiceStub):
@@ -118,6 +124,12 @@ class ArtifactServiceAsyncStub(ArtifactServiceStub):
     CollectGarbage: _aio.UnaryUnaryMultiCallable[_artifact_pb2.CollectGarbageRequest, _artifact_pb2.CollectGarbageResponse]  # type: ignore[assignment]
     """Deletes chunks that no version lists and that were last touched longer ago than the grace time, and reports them; a
     dry run only reports. Safe beside pushes. Idempotent.
+    """
+    VerifyChunks: _aio.UnaryUnaryMultiCallable[_artifact_pb2.VerifyChunksRequest, _artifact_pb2.VerifyChunksResponse]  # type: ignore[assignment]
+    """Reads chunks from the store and hashes them, of one version or of the whole registry, as many as about a second allows, and
+    tells which are lost: gone, or damaged. A lost chunk counts as missing from then on, so that pushing the same files again heals
+    it; one that is whole again counts as stored. Idempotent; go on with next_page_token until it is empty. NOT_FOUND /
+    VERSION_NOT_FOUND …; FAILED_PRECONDITION / NO_MANIFEST; INVALID_ARGUMENT / PAGE_TOKEN_INVALID.
     """
 
 class ArtifactServiceServicer(metaclass=_abc_1.ABCMeta):
@@ -203,6 +215,18 @@ class ArtifactServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_artifact_pb2.CollectGarbageResponse, _abc.Awaitable[_artifact_pb2.CollectGarbageResponse]]:
         """Deletes chunks that no version lists and that were last touched longer ago than the grace time, and reports them; a
         dry run only reports. Safe beside pushes. Idempotent.
+        """
+
+    @_abc_1.abstractmethod
+    def VerifyChunks(
+        self,
+        request: _artifact_pb2.VerifyChunksRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_artifact_pb2.VerifyChunksResponse, _abc.Awaitable[_artifact_pb2.VerifyChunksResponse]]:
+        """Reads chunks from the store and hashes them, of one version or of the whole registry, as many as about a second allows, and
+        tells which are lost: gone, or damaged. A lost chunk counts as missing from then on, so that pushing the same files again heals
+        it; one that is whole again counts as stored. Idempotent; go on with next_page_token until it is empty. NOT_FOUND /
+        VERSION_NOT_FOUND …; FAILED_PRECONDITION / NO_MANIFEST; INVALID_ARGUMENT / PAGE_TOKEN_INVALID.
         """
 
 def add_ArtifactServiceServicer_to_server(servicer: ArtifactServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -96,7 +96,7 @@ class Downloads:
             NoManifest: The version's contents lie outside the registry.
         """
         async with self._database.read() as records:
-            version, digest = await _contents(records, parse_reference(reference))
+            version, digest = await contents_of(records, parse_reference(reference))
         first = True
         async with aclosing(_parts(self._files(digest))) as parts:
             async for files in parts:
@@ -122,7 +122,7 @@ class Downloads:
         rules.check_number(version, field="version")
         check_digests(digests)
         async with self._database.read() as records:
-            _, manifest = await _contents(records, ByNumber(model, version))
+            _, manifest = await contents_of(records, ByNumber(model, version))
             sizes = await records.manifests.listed(manifest, list(set(digests)))
         refs = [ChunkRef(digest, _size(sizes, digest)) for digest in digests]
         async with aclosing(_batches(_ahead(self._fetch, refs, self._room))) as batches:
@@ -146,7 +146,7 @@ class Downloads:
         _check_not_negative(offset, field="offset")
         _check_not_negative(limit, field="limit")
         async with self._database.read() as records:
-            version, digest = await _contents(records, parse_reference(reference))
+            version, digest = await contents_of(records, parse_reference(reference))
             # No file has NUL in its path, and PostgreSQL refuses to look for one.
             file = None if "\x00" in path else await records.manifests.file(digest, path)
         if file is None:
@@ -262,8 +262,13 @@ async def _ahead(
         await asyncio.gather(*(task for _, task in ahead), return_exceptions=True)
 
 
-async def _contents(records: Records, reference: Reference) -> tuple[Resolution, bytes]:
-    """Return what a reference names, and the digest of its manifest."""
+async def contents_of(records: Records, reference: Reference) -> tuple[Resolution, bytes]:
+    """Return what a reference names, and the digest of its manifest.
+
+    Raises:
+        NotFound: It names nothing.
+        NoManifest: The version's contents lie outside the registry.
+    """
     version = await resolve(records, reference)
     if version.digest is None:
         name = f"{version.model}:{version.version}"

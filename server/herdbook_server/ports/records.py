@@ -207,6 +207,18 @@ class Manifests(Protocol):
         """Those of the given chunks that the manifest lists, with their sizes in bytes."""
         ...
 
+    async def chunks(self, digest: bytes, *, after: bytes, limit: int) -> Sequence[ChunkRef]:
+        """Chunks that the manifest lists, each once, behind a digest, by digest."""
+        ...
+
+    async def chunk_total(self, digest: bytes) -> tuple[int, int]:
+        """How many chunks the manifest lists, each counted once, and their bytes."""
+        ...
+
+    async def versions_listing(self, chunk: bytes, *, limit: int) -> Sequence[tuple[str, int]]:
+        """Models and numbers of versions whose manifest lists a chunk, deleted ones included."""
+        ...
+
     async def delete_unused(self, before_us: int, *, limit: int) -> int:
         """Deletes manifests that no version has and that were last stored before a time.
 
@@ -251,6 +263,21 @@ class Chunks(Protocol):
 
     async def lose(self, digests: Sequence[bytes]) -> None:
         """Makes stored chunks count as missing again: their bytes turned out to be gone."""
+        ...
+
+    async def regain(self, digests: Sequence[bytes]) -> None:
+        """Makes lost chunks that a manifest lists count as stored: their bytes are there again."""
+        ...
+
+    async def expected(self, *, after: bytes, limit: int) -> Sequence[ChunkRef]:
+        """Chunks whose bytes should be there, behind a digest, by digest.
+
+        Those that are stored, and those that are not though a manifest lists them.
+        """
+        ...
+
+    async def expected_total(self) -> tuple[int, int]:
+        """How many chunks `expected` would give in all, and their bytes."""
         ...
 
     async def absent(

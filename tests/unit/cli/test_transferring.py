@@ -9,17 +9,22 @@ import pytest
 
 from herdbook import errors
 from herdbook.core.values import (
+    CopyReport,
     Dataset,
     GarbageReport,
     Lineage,
+    LostChunk,
     PulledVersion,
     Signature,
     TensorSpec,
     TransferReport,
+    VerificationReport,
     Version,
 )
 from tests.unit.cli.conftest import CommandLine
 
+SOUND = VerificationReport(checked_count=6, checked_bytes=9 << 20, lost=())
+LOST = VerificationReport(6, 9 << 20, lost=(LostChunk("0a" * 32, 2 << 20, ("m:1", "m:2")),))
 REPORT = TransferReport(total_bytes=3 << 20, moved_bytes=1 << 20, saved_bytes=2 << 20, seconds=0.5)
 PUSHED = Version("fraud/tc", 7, aliases=("champion",), transfer=REPORT)
 
@@ -154,3 +159,37 @@ def test_garbage_is_counted_and_deleted_on_request(herdbook: CommandLine) -> Non
         "apply": True,
         "grace_seconds": 172_800.0,
     }
+
+
+def test_what_the_registry_holds_is_verified(herdbook: CommandLine) -> None:
+    result = herdbook("verify", "m@champion", verify=SOUND)
+    assert (result.exit_code, result.stdout) == (0, "Verified 6 chunks, 9.0 MiB; none lost.\n")
+    assert herdbook.client.arguments("verify") == {"reference": "m@champion", "progress": None}
+
+
+def test_lost_chunks_are_listed_with_who_needs_them(herdbook: CommandLine) -> None:
+    result = herdbook("verify", "--all", verify=LOST)
+    assert result.exit_code == 9
+    assert "1 lost" in result.stdout
+    assert "m:1, m:2" in result.stdout
+    document = json.loads(herdbook("verify", "--all", "--json", verify=LOST).stdout)
+    assert document["lost"][0]["sha256"] == "0a" * 32
+
+
+def test_a_directory_is_compared_with_a_version(herdbook: CommandLine, tmp_path: Path) -> None:
+    arguments = ["verify", "m:1", "--path", str(tmp_path)]
+    assert herdbook(*arguments, verify_copy=CopyReport((), (), ())).exit_code == 0
+    different = CopyReport(missing=("a",), damaged=("b",), foreign=("c",))
+    result = herdbook(*arguments, verify_copy=different)
+    assert result.exit_code == 9
+    assert [line.split() for line in result.stdout.splitlines()[1:]] == [
+        ["missing", "a"],
+        ["damaged", "b"],
+        ["foreign", "c"],
+    ]
+    assert json.loads(herdbook(*arguments, "--json").stdout)["damaged"] == ["b"]
+
+
+@pytest.mark.parametrize("arguments", [[], ["m", "--all"], ["--all", "--path", "."]])
+def test_it_must_be_clear_what_to_verify(herdbook: CommandLine, arguments: list[str]) -> None:
+    assert herdbook("verify", *arguments).exit_code == 2

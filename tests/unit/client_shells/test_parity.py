@@ -18,6 +18,7 @@ DELIVERED = {
     *("rollback_alias", "delete_alias", "list_aliases", "alias_history", "resolve", "pull"),
     *("open_file", "get_manifest", "compare", "watch", "list_events", "get_convergence"),
     *("list_replicas", "report_replica", "get_server_info", "collect_garbage", "close", "server"),
+    *("verify", "verify_copy"),
 }
 
 

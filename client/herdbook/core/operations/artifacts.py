@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import dataclass
 
 from herdbook.core import wire
-from herdbook.core.operations.operation import Operation, checked, unary
+from herdbook.core.operations.operation import Listing, Operation, Page, checked, unary
 from herdbook.core.references import check_name
-from herdbook.core.values import GarbageReport
+from herdbook.core.values import GarbageReport, LostChunk, VerificationReport
 from herdbook.v1 import artifact_pb2 as pb
 
 _SERVICE = "/herdbook.v1.ArtifactService"
@@ -26,6 +27,39 @@ def find_missing_chunks(model: str, digests: Iterable[bytes]) -> Operation[froze
         pb.FindMissingChunksResponse,
         lambda response: frozenset(response.missing_sha256),
     )
+
+
+@dataclass(frozen=True, slots=True)
+class Verified:
+    """A part of a verification."""
+
+    report: VerificationReport
+
+    total_bytes: int
+    """How many bytes there are to read in all; on the first part, else 0."""
+
+
+def verify_chunks(reference: str | None) -> Listing[Verified]:
+    """Describes the calls that verify stored chunks, one for each part of them."""
+
+    def make(page_token: str) -> Operation[Page[Verified]]:
+        return unary(
+            f"{_SERVICE}/VerifyChunks",
+            pb.VerifyChunksRequest(reference=reference or "", page_token=page_token),
+            pb.VerifyChunksResponse,
+            lambda response: Page((_verified(response),), response.next_page_token),
+        )
+
+    return Listing(make)
+
+
+def _verified(response: pb.VerifyChunksResponse) -> Verified:
+    lost = tuple(
+        LostChunk(chunk.sha256.hex(), chunk.size_bytes, tuple(chunk.versions))
+        for chunk in response.lost
+    )
+    report = VerificationReport(response.checked_count, response.checked_bytes, lost)
+    return Verified(report, response.total_bytes)
 
 
 @checked

@@ -335,6 +335,63 @@ class ServerInfo:
 
 
 @dataclass(frozen=True, slots=True)
+class LostChunk:
+    """A chunk that the registry should hold, whole, and does not."""
+
+    sha256: str
+    """In hexadecimal."""
+
+    size_bytes: int
+
+    versions: tuple[str, ...]
+    """Versions that need it, as `model:number`; 10 at most."""
+
+
+@dataclass(frozen=True, slots=True)
+class VerificationReport:
+    """What the registry found when it read what it holds."""
+
+    checked_count: int
+    """How many chunks were read."""
+
+    checked_bytes: int
+    """How many bytes they have."""
+
+    lost: tuple[LostChunk, ...]
+    """Those that are gone or damaged; pushing the same files again heals them."""
+
+
+@dataclass(frozen=True, slots=True)
+class VerificationProgress:
+    """How far a verification has come."""
+
+    total_bytes: int
+    """Bytes to read in all."""
+
+    checked_bytes: int
+    """Bytes read so far."""
+
+
+@dataclass(frozen=True, slots=True)
+class CopyReport:
+    """How a local directory differs from a version; all empty if it does not."""
+
+    missing: tuple[str, ...]
+    """Files that are not there."""
+
+    damaged: tuple[str, ...]
+    """Files with other bytes."""
+
+    foreign: tuple[str, ...]
+    """Files that the version does not have."""
+
+    @property
+    def whole(self) -> bool:
+        """Whether the directory holds exactly the version."""
+        return not (self.missing or self.damaged or self.foreign)
+
+
+@dataclass(frozen=True, slots=True)
 class GarbageReport:
     """What garbage collection found."""
 

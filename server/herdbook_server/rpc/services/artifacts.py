@@ -11,19 +11,28 @@ from herdbook.v1 import artifact_pb2_grpc
 from herdbook_server.artifacts.downloads import Downloads
 from herdbook_server.artifacts.garbage import GarbageCollector
 from herdbook_server.artifacts.uploads import Uploads
+from herdbook_server.artifacts.verifying import Verifier
+from herdbook_server.registry.pages import Listing
 from herdbook_server.rpc.calls import Context
 from herdbook_server.rpc.wire import artifacts as wire
+from herdbook_server.rpc.wire.common import optional_text
 
 
 class ArtifactServicer(artifact_pb2_grpc.ArtifactServiceServicer):
     """Moves bytes up and down."""
 
     def __init__(
-        self, uploads: Uploads, downloads: Downloads, garbage_collector: GarbageCollector
+        self,
+        *,
+        uploads: Uploads,
+        downloads: Downloads,
+        garbage_collector: GarbageCollector,
+        verifier: Verifier,
     ) -> None:
         self._uploads = uploads
         self._downloads = downloads
         self._garbage_collector = garbage_collector
+        self._verifier = verifier
 
     async def FindMissingChunks(
         self, request: pb.FindMissingChunksRequest, context: Context
@@ -85,4 +94,15 @@ class ArtifactServicer(artifact_pb2_grpc.ArtifactServiceServicer):
             chunk_count=collected.chunk_count,
             size_bytes=collected.size_bytes,
             deleted=collected.deleted,
+        )
+
+    async def VerifyChunks(
+        self, request: pb.VerifyChunksRequest, context: Context
+    ) -> pb.VerifyChunksResponse:
+        listing = Listing("verified chunks", (request.reference,))
+        verified = await self._verifier.verify(
+            optional_text(request.reference), wire.place(listing.position(request.page_token))
+        )
+        return wire.verified(
+            verified, next_page_token=listing.token(wire.position_of(verified.next))
         )

@@ -8,8 +8,11 @@ from herdbook.v1 import artifact_pb2, manifest_pb2
 from herdbook_server.artifacts.downloads import FilePiece, ManifestPart
 from herdbook_server.artifacts.limits import CHUNK_MAX_BYTES
 from herdbook_server.artifacts.manifests import MANIFEST_MAX_CHUNKS, MANIFEST_MAX_FILES
+from herdbook_server.artifacts.verifying import LostChunk, Place, Verified
 from herdbook_server.errors import FieldInvalid
+from herdbook_server.ports.queries import Position
 from herdbook_server.ports.values import ChunkRef, File
+from herdbook_server.registry.pages import token_refused
 from herdbook_server.registry.rules import refuse
 from herdbook_server.rpc.wire.common import digest_text
 
@@ -113,3 +116,44 @@ def _pairs(message: artifact_pb2.UploadChunksRequest) -> list[tuple[bytes, bytes
             FieldInvalid, "chunks", f"A message carries {MESSAGE_MAX_BYTES} bytes of data at most."
         )
     return [(chunk.sha256, chunk.data) for chunk in message.chunks]
+
+
+def verified(value: Verified, *, next_page_token: str) -> artifact_pb2.VerifyChunksResponse:
+    """Return what a page of verifying found as a message."""
+    count, size_bytes = value.total or (0, 0)
+    return artifact_pb2.VerifyChunksResponse(
+        checked_count=len(value.checked),
+        checked_bytes=sum(ref.size_bytes for ref in value.checked),
+        total_count=count,
+        total_bytes=size_bytes,
+        lost=map(_lost, value.lost),
+        next_page_token=next_page_token,
+    )
+
+
+def _lost(value: LostChunk) -> artifact_pb2.LostChunk:
+    return artifact_pb2.LostChunk(
+        sha256=value.ref.digest,
+        size_bytes=value.ref.size_bytes,
+        versions=[f"{model}:{number}" for model, number in value.versions],
+    )
+
+
+def place(position: Position | None) -> Place | None:
+    """Return how far verifying has come.
+
+    Raises:
+        PageTokenInvalid: The position is no such thing.
+    """
+    match position:
+        case None:
+            return None
+        case (str(manifest), str(after)):
+            return Place(bytes.fromhex(manifest) or None, bytes.fromhex(after))
+        case _:
+            raise token_refused()
+
+
+def position_of(place: Place | None) -> Position | None:
+    """Return the position that `place` reads."""
+    return None if place is None else ((place.manifest or b"").hex(), place.after.hex())

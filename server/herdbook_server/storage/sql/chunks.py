@@ -59,15 +59,30 @@ COMMIT = """
 
 LOSE = "UPDATE chunks SET state = 'writing' WHERE digest = $1 AND state = 'stored'"
 
+IS_LISTED = "EXISTS (SELECT 1 FROM manifest_chunks l WHERE l.chunk_digest = c.digest)"
+
+REGAIN = f"""
+    UPDATE chunks AS c SET state = 'stored'
+    WHERE c.state = 'writing' AND {IS_LISTED} AND c.digest IN ({{places}})"""
+
+IS_EXPECTED = f"(c.state = 'stored' OR (c.state = 'writing' AND {IS_LISTED}))"
+
+EXPECTED = f"""
+    SELECT c.digest, c.size_bytes FROM chunks c WHERE c.digest > $1 AND {IS_EXPECTED}
+    ORDER BY c.digest LIMIT $2"""
+
+EXPECTED_TOTAL = f"""
+    SELECT count(*), COALESCE(sum(c.size_bytes), 0) FROM chunks c WHERE {IS_EXPECTED}"""
+
 MAKE_KNOWN = """
     INSERT INTO model_chunks (model, digest)
     SELECT $1, digest FROM chunks WHERE digest = $2 AND state = 'stored'
     ON CONFLICT (digest, model) DO NOTHING"""
 
-IS_GARBAGE = """
+IS_GARBAGE = f"""
     ((c.state <> 'deleting' AND c.touched_at_us < $1)
         OR (c.state = 'deleting' AND c.touched_at_us < $2))
-    AND NOT EXISTS (SELECT 1 FROM manifest_chunks l WHERE l.chunk_digest = c.digest)"""
+    AND NOT {IS_LISTED}"""
 
 GARBAGE = f"SELECT c.digest, c.size_bytes FROM chunks c WHERE {IS_GARBAGE} LIMIT $3"
 
@@ -135,6 +150,23 @@ class ChunkRows:
         """See `ports.records.Chunks`."""
         rows = [(digest,) for digest in sorted(set(digests))]
         await self._connection.execute_many(LOSE, rows)
+
+    async def regain(self, digests: Sequence[bytes]) -> None:
+        """See `ports.records.Chunks`."""
+        for page in pages(sorted(set(digests))):
+            wanted = padded(page)
+            text = REGAIN.format(places=places(len(wanted)))
+            await self._connection.execute(text, *wanted)
+
+    async def expected(self, *, after: bytes, limit: int) -> Sequence[ChunkRef]:
+        """See `ports.records.Chunks`."""
+        rows = await self._connection.fetch(EXPECTED, after, limit)
+        return [ChunkRef(bytes(row[0]), row[1]) for row in rows]
+
+    async def expected_total(self) -> tuple[int, int]:
+        """See `ports.records.Chunks`."""
+        ((count, size_bytes),) = await self._connection.fetch(EXPECTED_TOTAL)
+        return int(count), int(size_bytes)
 
     async def absent(
         self, model: str, chunks: Sequence[ChunkRef], *, time_us: int

@@ -36,6 +36,18 @@ LISTED = """
     SELECT chunk_digest, size_bytes FROM manifest_chunks
     WHERE manifest_digest = $1 AND chunk_digest IN ({places})"""
 
+CHUNKS = """
+    SELECT chunk_digest, size_bytes FROM manifest_chunks
+    WHERE manifest_digest = $1 AND chunk_digest > $2 ORDER BY chunk_digest LIMIT $3"""
+
+CHUNK_TOTAL = """
+    SELECT count(*), COALESCE(sum(size_bytes), 0) FROM manifest_chunks WHERE manifest_digest = $1"""
+
+VERSIONS_LISTING = """
+    SELECT v.model, v.number FROM manifest_chunks l
+    JOIN versions v ON v.manifest_digest = l.manifest_digest
+    WHERE l.chunk_digest = $1 ORDER BY v.model, v.number LIMIT $2"""
+
 UNUSED = """
     SELECT digest FROM manifests m
     WHERE stored_at_us < $1
@@ -88,6 +100,21 @@ class ManifestRows:
             rows = await self._connection.fetch(text, digest, *wanted)
             sizes.update((bytes(row[0]), row[1]) for row in rows)
         return sizes
+
+    async def chunks(self, digest: bytes, *, after: bytes, limit: int) -> Sequence[ChunkRef]:
+        """See `ports.records.Manifests`."""
+        rows = await self._connection.fetch(CHUNKS, digest, after, limit)
+        return [ChunkRef(bytes(row[0]), row[1]) for row in rows]
+
+    async def chunk_total(self, digest: bytes) -> tuple[int, int]:
+        """See `ports.records.Manifests`."""
+        ((count, size_bytes),) = await self._connection.fetch(CHUNK_TOTAL, digest)
+        return int(count), int(size_bytes)
+
+    async def versions_listing(self, chunk: bytes, *, limit: int) -> Sequence[tuple[str, int]]:
+        """See `ports.records.Manifests`."""
+        rows = await self._connection.fetch(VERSIONS_LISTING, chunk, limit)
+        return [(row[0], row[1]) for row in rows]
 
     async def delete_unused(self, before_us: int, *, limit: int) -> int:
         """See `ports.records.Manifests`."""
