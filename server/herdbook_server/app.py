@@ -194,7 +194,7 @@ async def _start(settings: Settings, engines: _Engines, stack: AsyncExitStack) -
         "hub": hub.run,
         "fleet": fleet.run,
         "health": health.run,
-        "upkeep": Upkeep(database=database, clock=clock).run,
+        "upkeep": _upkeep(settings, engines).run,
     }
     for name, work in works.items():
         stack.push_async_callback(_end, asyncio.create_task(_keep_running(name, work), name=name))
@@ -203,6 +203,24 @@ async def _start(settings: Settings, engines: _Engines, stack: AsyncExitStack) -
     running_server = RunningServer(_address(settings.listen, port), port, authentication, hub)
     _announce(settings, engines, running_server)
     return running_server
+
+
+def _garbage_collector(settings: Settings, engines: _Engines) -> GarbageCollector:
+    return GarbageCollector(
+        database=engines.database,
+        chunks=engines.chunks,
+        clock=engines.clock,
+        grace_seconds=settings.gc_grace_seconds,
+    )
+
+
+def _upkeep(settings: Settings, engines: _Engines) -> Upkeep:
+    return Upkeep(
+        database=engines.database,
+        clock=engines.clock,
+        garbage_collector=_garbage_collector(settings, engines),
+        gc_interval_seconds=settings.gc_interval_seconds,
+    )
 
 
 def _servicers(settings: Settings, engines: _Engines, fleet: Fleet, hub: Hub) -> Servicers:
@@ -218,12 +236,7 @@ def _servicers(settings: Settings, engines: _Engines, fleet: Fleet, hub: Hub) ->
             uploads=Uploads(database=database, chunks=chunks, clock=clock),
             downloads=Downloads(database=database, chunks=chunks),
             verifier=Verifier(database=database, chunks=chunks),
-            garbage_collector=GarbageCollector(
-                database=database,
-                chunks=chunks,
-                clock=clock,
-                grace_seconds=settings.gc_grace_seconds,
-            ),
+            garbage_collector=_garbage_collector(settings, engines),
         ),
         fleet=FleetServicer(fleet, clock),
         events=EventServicer(EventLog(database=database)),

@@ -105,6 +105,13 @@ GcGraceSeconds = Annotated[
         show_default="86400",
     ),
 ]
+GcIntervalSeconds = Annotated[
+    float | None,
+    typer.Option(
+        help="How often one of the servers collects garbage by itself; 0 for never.",
+        show_default="86400",
+    ),
+]
 HealthIntervalSeconds = Annotated[
     float | None,
     typer.Option(
@@ -165,6 +172,7 @@ def serve(
     data: Data = None,
     listen: Listen = None,
     gc_grace_seconds: GcGraceSeconds = None,
+    gc_interval_seconds: GcIntervalSeconds = None,
     database: Database = None,
     artifacts: Artifacts = None,
     migrate: Migrate = None,

@@ -58,6 +58,8 @@ class Settings(BaseSettings):
     """How often the server asks the database and the chunk store whether they answer."""
     gc_grace_seconds: Annotated[float, Field(ge=2 * 60 * 60)] = 24 * 60 * 60.0
     """How long garbage collection spares a chunk after it was last touched; 2 hours at least."""
+    gc_interval_seconds: Annotated[float, Field(ge=0)] = 24 * 60 * 60.0
+    """How often one of the servers collects garbage by itself; 0 for never."""
 
     log_format: LogFormat = "text"
     """`text` for people, `json` for machines."""

@@ -287,6 +287,26 @@ class ChunkIndexTests:
 class ManifestTests:
     """Subclasses provide the fixtures `database`, `neighbour` and `raw`."""
 
+    async def test_a_duty_is_taken_by_one_until_it_is_done_or_given_up(
+        self, database: Database, neighbour: Database
+    ) -> None:
+        async def take(by: Database, time_us: int) -> bool:
+            async with by.bookkeep() as records:
+                return await records.duties.take(
+                    "milking",
+                    done_before_us=time_us - HOUR_US,
+                    time_us=time_us,
+                    until_us=time_us + 1000,
+                )
+
+        taken = await asyncio.gather(*(take(by, DAY_US) for by in (database, neighbour) * 4))
+        assert sorted(taken) == [False] * 7 + [True]
+        assert await take(neighbour, DAY_US + 1001)
+        async with neighbour.bookkeep() as records:
+            await records.duties.done("milking", time_us=DAY_US + 1500)
+        assert not await take(database, DAY_US + 1500 + HOUR_US)
+        assert await take(database, DAY_US + 1501 + HOUR_US)
+
     async def test_files_come_sorted_by_the_bytes_of_their_paths(self, database: Database) -> None:
         paths = ["b", "a/b", "a", "a.b", "é", "Z", "\U0001f404", "\uff21"]
         async with database.bookkeep() as records:

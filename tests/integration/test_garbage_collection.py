@@ -24,6 +24,7 @@ from herdbook_server.registry.versions import Registration, VersionRegistry
 from herdbook_server.storage.chunks.local import LocalChunkStore
 from herdbook_server.storage.sql.postgres import PostgresDatabase
 from herdbook_server.storage.sql.sqlite import SqliteDatabase
+from herdbook_server.upkeep import Upkeep
 
 MODEL = "fraud/tc"
 GRACE_SECONDS = 24 * 60 * 60.0
@@ -231,3 +232,47 @@ async def _push(barn: Barn, data: bytes) -> int:
             return await barn.register(data)
         except errors.ChunksMissing:
             continue
+
+
+async def test_one_server_of_many_collects_garbage_now_and_then(barn: Barn) -> None:
+    def server(interval_seconds: float = GRACE_SECONDS) -> Upkeep:
+        return Upkeep(
+            database=barn.database,
+            clock=barn.clock,
+            garbage_collector=barn.collector,
+            gc_interval_seconds=interval_seconds,
+        )
+
+    servers = [server() for _ in range(3)]
+    await barn.upload(b"garbage")
+    barn.clock.pass_days(2)
+    assert not await server(interval_seconds=0).collect_garbage()
+    assert await barn.stored()
+    collected = await asyncio.gather(*(each.collect_garbage() for each in servers))
+    assert sorted(collected) == [False, False, True]
+    assert not await barn.stored()
+    barn.clock.pass_days(0.9)
+    assert not await servers[1].collect_garbage()
+    barn.clock.pass_days(0.2)
+    assert await servers[1].collect_garbage()
+
+
+async def test_a_collection_that_failed_is_taken_up_by_another_server_in_an_hour(
+    barn: Barn, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = {"database": barn.database, "clock": barn.clock, "garbage_collector": barn.collector}
+    upkeep = Upkeep(gc_interval_seconds=GRACE_SECONDS, **made)
+    await barn.upload(b"garbage")
+    barn.clock.pass_days(2)
+    with monkeypatch.context() as patch:
+        patch.setattr(LocalChunkStore, "delete", is_away)
+        with pytest.raises(errors.StoreUnavailable):
+            await upkeep.collect_garbage()
+    assert not await upkeep.collect_garbage()
+    barn.clock.pass_minutes(61)
+    assert await upkeep.collect_garbage()
+    assert not await barn.stored()
+
+
+async def is_away(*_: object) -> None:
+    raise StoreUnavailable("The store is away.")

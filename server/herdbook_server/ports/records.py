@@ -373,6 +373,21 @@ class Replicas(Protocol):
         ...
 
 
+class Duties(Protocol):
+    """What one server of many does now and then. No part of the record."""
+
+    async def take(self, name: str, *, done_before_us: int, time_us: int, until_us: int) -> bool:
+        """Takes a duty, until a time, if it was last done before one and nobody has it now.
+
+        Returns whether it did.
+        """
+        ...
+
+    async def done(self, name: str, *, time_us: int) -> None:
+        """Notes that a duty has been done, and gives it back."""
+        ...
+
+
 class Records(Protocol):
     """The gateways of one transaction."""
 
@@ -409,6 +424,11 @@ class Records(Protocol):
     @property
     def chunks(self) -> Chunks:
         """The chunk index."""
+        ...
+
+    @property
+    def duties(self) -> Duties:
+        """What one server of many does now and then."""
         ...
 
     @property

@@ -5,6 +5,7 @@ from __future__ import annotations
 from herdbook_server.storage.sql.aliases import AliasRows
 from herdbook_server.storage.sql.chunks import ChunkRows
 from herdbook_server.storage.sql.connection import Connection
+from herdbook_server.storage.sql.duties import DutyRows
 from herdbook_server.storage.sql.events import EventRows
 from herdbook_server.storage.sql.manifests import ManifestRows
 from herdbook_server.storage.sql.models import ModelRows
@@ -31,6 +32,8 @@ class SqlRecords:
         """Manifests by digest."""
         self.chunks = ChunkRows(connection)
         """The chunk index."""
+        self.duties = DutyRows(connection)
+        """What one server of many does now and then."""
         self.replicas = ReplicaRows(connection)
         """Reports of replicas."""
 
