@@ -185,7 +185,10 @@ async def _start(settings: Settings, engines: _Engines, stack: AsyncExitStack) -
     transport = _transport(settings)
     endless = EndlessCalls()
     layers = [*_layers(authentication, engines.telemetry), endless]
-    server = create_server(_servicers(settings, engines, fleet, hub), health, layers, transport)
+    uploads = Uploads(database=database, chunks=engines.chunks, clock=clock)
+    stack.push_async_callback(uploads.close)
+    servicers = _servicers(settings, engines, fleet, hub, uploads=uploads)
+    server = create_server(servicers, health, layers, transport)
     port = add_port(server, settings.listen, transport)
     if engines.telemetry is not None:
         _watch_gauge(engines.telemetry, hub)
@@ -223,7 +226,9 @@ def _upkeep(settings: Settings, engines: _Engines) -> Upkeep:
     )
 
 
-def _servicers(settings: Settings, engines: _Engines, fleet: Fleet, hub: Hub) -> Servicers:
+def _servicers(
+    settings: Settings, engines: _Engines, fleet: Fleet, hub: Hub, *, uploads: Uploads
+) -> Servicers:
     database, chunks, clock = engines.database, engines.chunks, engines.clock
     return Servicers(
         models=ModelServicer(ModelRegistry(database=database, clock=clock)),
@@ -233,7 +238,7 @@ def _servicers(settings: Settings, engines: _Engines, fleet: Fleet, hub: Hub) ->
         ),
         aliases=AliasServicer(AliasRegistry(database=database, clock=clock), hub),
         artifacts=ArtifactServicer(
-            uploads=Uploads(database=database, chunks=chunks, clock=clock),
+            uploads=uploads,
             downloads=Downloads(database=database, chunks=chunks),
             verifier=Verifier(database=database, chunks=chunks),
             garbage_collector=_garbage_collector(settings, engines),

@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import logging
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Self
@@ -28,6 +29,8 @@ from herdbook_server.ports.clock import Clock
 from herdbook_server.ports.database import Database
 from herdbook_server.ports.values import ChunkRef
 
+logger = logging.getLogger(__name__)
+
 GROUP_MAX_BYTES = 8 * 1024 * 1024
 GROUP_MAX_CHUNKS = 256
 """A group shares two small transactions, before and after its bytes are stored."""
@@ -40,6 +43,9 @@ GROUPS_IN_FLIGHT_IN_ALL = 8
 
 GATHERED_MAX_BYTES = 64 * 1024 * 1024
 """What all streams gather for their next groups; beyond it groups go as they are, however small."""
+
+CLOSE_SECONDS = 5.0
+"""How long a server that stops goes on storing what broken uploads brought."""
 
 _DELETION_POLL_SECONDS = 0.05
 _DELETION_POLLS = 200
@@ -68,6 +74,7 @@ class Storing:
         self._clock = clock
         self._groups = asyncio.Semaphore(GROUPS_IN_FLIGHT_IN_ALL)
         self._gathered_bytes = 0
+        self._left: set[asyncio.Task[object]] = set()
 
     @property
     def crowded(self) -> bool:
@@ -89,6 +96,41 @@ class Storing:
         task = asyncio.create_task(self._store_group(model, group))
         task.add_done_callback(lambda _: self._groups.release())
         return task
+
+    def leave(
+        self, model: str, group: Group, under_way: Iterable[asyncio.Task[Sequence[ChunkRef]]]
+    ) -> None:
+        """Go on storing what a stream brought that broke, so that it need not be sent again.
+
+        Where streams have gathered much already, what has not begun is dropped.
+        """
+        left: list[asyncio.Task[object]] = [*under_way]
+        if group.chunks and not self.crowded:
+            left.append(asyncio.create_task(self._store_left(model, group)))
+        for task in left:
+            self._left.add(task)
+            task.add_done_callback(self._forget)
+
+    def _forget(self, task: asyncio.Task[object]) -> None:
+        self._left.discard(task)
+        if not task.cancelled() and task.exception() is not None:
+            logger.info("What a broken upload brought was not all stored: %s", task.exception())
+
+    async def _store_left(self, model: str, group: Group) -> None:
+        self.gathered(group.size_bytes)
+        try:
+            async with self._groups:
+                await self._store_group(model, group)
+        finally:
+            self.gathered(-group.size_bytes)
+
+    async def close(self) -> None:
+        """End what is still being stored for nobody."""
+        if self._left:
+            _, late = await asyncio.wait(self._left, timeout=CLOSE_SECONDS)
+            for task in late:
+                task.cancel()
+            await asyncio.gather(*late, return_exceptions=True)
 
     async def _store_group(self, model: str, group: Group) -> Sequence[ChunkRef]:
         refs = await asyncio.to_thread(_hash, group)
@@ -135,8 +177,8 @@ class Storing:
 class Pipeline:
     """The way of one stream's chunks into the store.
 
-    Leaving the block stores what is still under way; so does a refusal inside of it, and only
-    cancellation drops what is not stored yet.
+    Leaving the block stores what is still under way; so does a refusal inside of it. What is
+    cancelled waits for nothing, and what it has brought is stored none the less.
     """
 
     def __init__(self, storing: Storing, model: str, *, keep_refs: bool = False) -> None:
@@ -159,9 +201,15 @@ class Pipeline:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
+        if isinstance(error, asyncio.CancelledError) and not self._failed():
+            self._leave()
+            return
         try:
             if error is None or (isinstance(error, HerdbookError) and not self._failed()):
                 await self._finish()
+        except asyncio.CancelledError:
+            self._leave()
+            raise
         finally:
             await self._stop()
 
@@ -211,6 +259,12 @@ class Pipeline:
 
     def _failed(self) -> bool:
         return any(task.done() and task.exception() for task in self._in_flight)
+
+    def _leave(self) -> None:
+        group = self._group
+        self._empty_group()
+        self._storing.leave(self._model, group, self._in_flight)
+        self._in_flight.clear()
 
     async def _stop(self) -> None:
         """Leave nothing running or counted behind."""

@@ -31,6 +31,10 @@ class Uploads:
         self._clock = clock
         self._storing = Storing(database=database, chunks=chunks, clock=clock)
 
+    async def close(self) -> None:
+        """End what broken uploads left behind; nothing is uploaded afterwards."""
+        await self._storing.close()
+
     async def find_missing(self, model: str, digests: Sequence[bytes]) -> Sequence[bytes]:
         """Return those digests that are not stored for the model, each once; touches the others.
 

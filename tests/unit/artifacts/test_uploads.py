@@ -211,19 +211,43 @@ async def test_uploads_that_wait_for_their_turn_hold_one_group_each(
     for uploading in uploads:
         uploading.cancel()
     await asyncio.gather(*uploads, return_exceptions=True)
-    assert not barn.uploads._storing._gathered_bytes
     barn.store.gate.set()
+    await eventually(lambda: not barn.uploads._storing._gathered_bytes, "all is stored")
     await barn.uploads.upload(MODEL, batches([chunk(1)]))
 
 
-async def test_a_cancelled_upload_leaves_nothing_running(barn: Barn) -> None:
+async def cancelled_upload(barn: Barn) -> list[tuple[bytes, bytes]]:
+    """Cancel an upload in the middle; return what it brought."""
     barn.store.gate.clear()
-    upload = batches([chunk(number, CHUNK_MAX_BYTES) for number in range(8)])
-    uploading = asyncio.create_task(barn.uploads.upload(MODEL, upload))
+    brought = [chunk(number, CHUNK_MAX_BYTES) for number in range(6)]
+
+    async def broken() -> AsyncIterator[list[tuple[bytes, bytes]]]:
+        yield brought
+        await asyncio.Event().wait()
+
+    uploading = asyncio.create_task(barn.uploads.upload(MODEL, broken()))
     await eventually(lambda: barn.store.bytes_in_hand, "something is being stored")
     uploading.cancel()
     with pytest.raises(asyncio.CancelledError):
         await uploading
+    return brought
+
+
+async def test_what_an_upload_brought_before_it_broke_is_stored(barn: Barn) -> None:
+    brought = await cancelled_upload(barn)
+    barn.store.gate.set()
+    digests = [digest for digest, _ in brought]
+    await eventually(lambda: barn.store.chunks.keys() >= set(digests), "all is stored")
+    await barn.uploads.close()
+    assert await barn.uploads.find_missing(MODEL, digests) == []
+
+
+async def test_a_server_that_stops_does_not_wait_for_what_broken_uploads_left(
+    barn: Barn, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pipeline, "CLOSE_SECONDS", 0)
+    await cancelled_upload(barn)
+    await barn.uploads.close()
     assert barn.store.bytes_in_hand == 0
     assert not barn.index.known
 
