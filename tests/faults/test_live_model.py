@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from herdbook.cache import Cache, CacheUnavailable
-from herdbook.cache.contents import Place
+from herdbook.cache.contents import Stretch
 from herdbook.client import Client
 from herdbook.errors import LocalDiskFull
 from herdbook.live import FirstLoadFailed, LiveModel, LiveState
@@ -170,11 +170,11 @@ def test_a_full_disk_leaves_the_model_serving_and_is_told_to_the_fleet(
 ) -> None:
     push_champion(client, tmp_path, "one")
 
-    def full(_: Place, data: bytes) -> None:
+    def full(_: Stretch, data: bytes) -> None:
         raise OSError(errno.ENOSPC, f"no space left for {len(data)} bytes")
 
     with live_model(server, tmp_path) as live:
-        monkeypatch.setattr(Place, "write", full)
+        monkeypatch.setattr(Stretch, "write", full)
         push_champion(client, tmp_path, "two")
         wait_until(lambda: client.get_convergence(REFERENCE).failed_count == 1, "it is reported")
         failure = live.status().failure
