@@ -147,6 +147,7 @@ class _Fetch:
             repairable = self._is_repairable(manifest)
             if repairable:
                 self._remove_strays(manifest)
+                repairable = not any(self._strays(manifest))
             files = self._missing(manifest) if repairable else list(manifest.files)
             if files:
                 return self._fetch(manifest, files, source, repairable=repairable)
@@ -182,7 +183,9 @@ class _Fetch:
 
     def _remove_strays(self, manifest: Manifest) -> None:
         for path in list(self._strays(manifest)):
-            remove_whatever(path)
+            # What may not be removed is left behind with the directory, which is then replaced.
+            with contextlib.suppress(OSError):
+                remove_whatever(path)
 
     def _missing(self, manifest: Manifest) -> list[File]:
         return damaged_files(manifest.files, self.place / "files", cancelled=self._cancelled)

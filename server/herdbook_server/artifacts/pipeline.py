@@ -246,7 +246,10 @@ class Pipeline:
         self._group = Group()
 
     async def _settle_oldest(self) -> None:
-        refs = await self._in_flight[0]
+        task = self._in_flight[0]
+        # Whoever waits may be cancelled, and the group must not be for that.
+        await asyncio.wait({task})
+        refs = task.result()
         self._in_flight.popleft()
         if self._keep_refs:
             self.refs.extend(refs)
@@ -258,7 +261,8 @@ class Pipeline:
             await self._settle_oldest()
 
     def _failed(self) -> bool:
-        return any(task.done() and task.exception() for task in self._in_flight)
+        done = [task for task in self._in_flight if task.done()]
+        return any(task.cancelled() or task.exception() for task in done)
 
     def _leave(self) -> None:
         group = self._group

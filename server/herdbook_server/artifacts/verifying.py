@@ -87,10 +87,12 @@ class Verifier:
             listed = await _listed(records, here)
         checked, lost = await self._check_some(listed)
         await self._note(checked, lost)
+        needed = [LostChunk(ref, await self._versions(ref)) for ref in lost]
         ended = len(checked) == len(listed) < CHUNKS_AT_MOST
         return Verified(
             checked,
-            [LostChunk(ref, await self._versions(ref)) for ref in lost],
+            # What no version lists may have been collected as garbage meanwhile.
+            [chunk for chunk in needed if chunk.versions],
             total,
             None if ended else Place(here.manifest, checked[-1].digest),
         )
@@ -124,8 +126,10 @@ class Verifier:
 
     async def _note(self, checked: Sequence[ChunkRef], lost: Sequence[ChunkRef]) -> None:
         whole = set(checked) - set(lost)
-        async with self._database.bookkeep() as records:
-            await records.chunks.lose([ref.digest for ref in lost])
+        if lost:
+            async with self._database.bookkeep() as records:
+                await records.chunks.lose([ref.digest for ref in lost])
+        async with self._database.bookkeep(durable=False) as records:
             await records.chunks.regain([ref.digest for ref in whole])
 
     async def _versions(self, ref: ChunkRef) -> Sequence[tuple[str, int]]:

@@ -27,6 +27,8 @@ class Watcher:
     def __init__(self, subscription: Subscription) -> None:
         self.subscription = subscription
         self._listed = frozenset(subscription.references)
+        self._settled = False
+        """Whether the initial states have been offered: a look-up may bring older ones."""
         self._gone: dict[str, int] = {}
         """By reference, the revision at which it was gone."""
         self._offered: dict[str, ReferenceState] = {}
@@ -58,10 +60,13 @@ class Watcher:
         again what the last one said.
         """
         self._bookmarked = max(revision, self._bookmarked)
+        if self._end is not None:
+            return
+        self._settled = self._settled or initial_done
         first = initial_done or (self._bookmark is not None and self._bookmark.initial_done)
         self._bookmark = Bookmark(self._bookmarked, initial_done=first)
         self._wake.set()
-        if not initial_done:
+        if self._settled and not initial_done:
             self._forget_gone(revision)
 
     def forget_known(self) -> None:

@@ -242,6 +242,28 @@ async def test_what_an_upload_brought_before_it_broke_is_stored(barn: Barn) -> N
     assert await barn.uploads.find_missing(MODEL, digests) == []
 
 
+async def test_an_upload_that_breaks_while_it_waits_for_the_store_loses_and_leaks_nothing(
+    barn: Barn,
+) -> None:
+    barn.store.gate.clear()
+    group = pipeline.GROUP_MAX_BYTES // CHUNK_MAX_BYTES
+    brought = [chunk(number, CHUNK_MAX_BYTES) for number in range(3 * group)]
+    uploading = asyncio.create_task(barn.uploads.upload(MODEL, batches(brought)))
+    full = (pipeline.GROUPS_IN_FLIGHT + 1) * pipeline.GROUP_MAX_BYTES
+    await eventually(
+        lambda: barn.store.bytes_in_hand + barn.uploads._storing._gathered_bytes >= full,
+        "it waits for the oldest group",
+    )
+    uploading.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await uploading
+    barn.store.gate.set()
+    digests = [digest for digest, _ in brought]
+    await eventually(lambda: barn.store.chunks.keys() >= set(digests), "all is stored")
+    await barn.uploads.close()
+    assert not barn.uploads._storing._gathered_bytes
+
+
 async def test_a_server_that_stops_does_not_wait_for_what_broken_uploads_left(
     barn: Barn, monkeypatch: pytest.MonkeyPatch
 ) -> None:

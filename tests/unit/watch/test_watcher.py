@@ -87,7 +87,8 @@ async def test_a_missing_alias_below_a_prefix_is_no_news_to_who_never_saw_it() -
 async def test_aliases_that_come_and_go_below_a_prefix_are_not_kept_for_ever() -> None:
     mailbox = below_a_prefix(state(7, 3, "fraud/tc@known"))
     mailbox.offer(state(None, 4, "fraud/tc@known"))
-    assert await mailbox.next()
+    mailbox.bookmark(4, initial_done=True)
+    assert [await mailbox.next(), await mailbox.next()]
     for number in range(MAX_FOLLOWED + 1):
         reference = f"fraud/tc@try-{number}"
         mailbox.offer(state(1, 2 * number + 5, reference))
@@ -108,6 +109,17 @@ async def test_what_is_gone_does_not_come_back_by_a_hub_that_is_behind() -> None
     assert await mailbox.next() == Bookmark(5)
     mailbox.offer(state(2, 4))
     mailbox.offer(state(None, 5))
+    assert await told(mailbox) == []
+
+
+async def test_what_is_gone_is_remembered_until_the_initial_look_up_is_over() -> None:
+    mailbox = below_a_prefix(state(1, 3))
+    mailbox.offer(state(None, 11))
+    assert await mailbox.next() == state(None, 11)
+    mailbox.bookmark(11)
+    mailbox.offer(state(1, 10))
+    mailbox.bookmark(10, initial_done=True)
+    assert await mailbox.next() == Bookmark(11, initial_done=True)
     assert await told(mailbox) == []
 
 

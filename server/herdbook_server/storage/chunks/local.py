@@ -160,7 +160,7 @@ class LocalChunkStore:
             # as on a disk that is read-only, harms nobody.
             with contextlib.suppress(OSError):
                 if path.stat().st_mtime < oldest:
-                    shutil.rmtree(path)
+                    shutil.rmtree(path) if path.is_dir() else path.unlink()
 
     def _put(self, chunks: Mapping[bytes, Data]) -> dict[bytes, StoreError]:
         """Write all, sync, give all their names, sync."""

@@ -15,13 +15,15 @@ from typing import Final, Self
 if sys.platform == "darwin":
     import fcntl
 
-_TRUSTED: Final = frozenset({"btrfs", "ext3", "ext4", "f2fs", "overlay", "tmpfs", "xfs"})
-"""File systems whose syncfs is known to wait for all of it; that of FUSE does not."""
+_TRUSTED: Final = frozenset({"btrfs", "ext3", "ext4", "f2fs", "tmpfs", "xfs"})
+"""File systems whose syncfs waits for all of it and tells errors; FUSE and overlays may not."""
 
-_TELLS_ERRORS_SINCE: Final = (5, 8)
-"""The Linux that lets syncfs tell errors of writing: https://man7.org/linux/man-pages/man2/sync.2.html."""
+_TELLS_ERRORS_SINCE: Final = (5, 17)
+"""The Linux whose syncfs tells errors of bytes (since 5.8, says its manual) and of the journal."""
 
-_MOUNT_POINT, _AFTER_OPTIONAL = 4, " - "
+_MOUNT_POINT, _AFTER_OPTIONAL = 4, b" - "
+_ESCAPED = re.compile(rb"\\([0-7]{3})")
+"""How the kernel writes spaces in names of mount points."""
 
 
 class Syncing:
@@ -84,7 +86,10 @@ def can_sync_at_once(root: Path) -> bool:
     """Tell whether syncfs keeps its promise for the file system of an existing directory."""
     if sys.platform != "linux" or _kernel() < _TELLS_ERRORS_SINCE:
         return False
-    return _file_system(root.resolve()) in _TRUSTED
+    try:
+        return _file_system(root.resolve()) in _TRUSTED
+    except OSError:
+        return False
 
 
 def _kernel() -> tuple[int, ...]:
@@ -94,10 +99,15 @@ def _kernel() -> tuple[int, ...]:
 def _file_system(path: Path) -> str:
     """Return the kind of file system that a path is on, as the kernel names it."""
     kinds: dict[Path, str] = {}
-    for line in Path("/proc/self/mountinfo").read_text().splitlines():
+    for line in Path("/proc/self/mountinfo").read_bytes().splitlines():
         mount, _, rest = line.partition(_AFTER_OPTIONAL)
-        kinds[Path(mount.split(" ")[_MOUNT_POINT])] = rest.split(" ")[0]
+        point = _ESCAPED.sub(_unescaped, mount.split(b" ")[_MOUNT_POINT])
+        kinds[Path(os.fsdecode(point))] = os.fsdecode(rest.split(b" ")[0])
     return next((kinds[above] for above in (path, *path.parents) if above in kinds), "")
+
+
+def _unescaped(code: re.Match[bytes]) -> bytes:
+    return bytes([int(code[1], 8)])
 
 
 def _sync(path: str | Path, flags: int) -> None:

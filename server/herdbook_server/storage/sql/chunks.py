@@ -63,7 +63,7 @@ IS_LISTED = "EXISTS (SELECT 1 FROM manifest_chunks l WHERE l.chunk_digest = c.di
 
 REGAIN = f"""
     UPDATE chunks AS c SET state = 'stored'
-    WHERE c.state = 'writing' AND {IS_LISTED} AND c.digest IN ({{places}})"""
+    WHERE c.digest = $1 AND c.state = 'writing' AND {IS_LISTED}"""
 
 IS_EXPECTED = f"(c.state = 'stored' OR (c.state = 'writing' AND {IS_LISTED}))"
 
@@ -153,10 +153,8 @@ class ChunkRows:
 
     async def regain(self, digests: Sequence[bytes]) -> None:
         """See `ports.records.Chunks`."""
-        for page in pages(sorted(set(digests))):
-            wanted = padded(page)
-            text = REGAIN.format(places=places(len(wanted)))
-            await self._connection.execute(text, *wanted)
+        rows = [(digest,) for digest in sorted(set(digests))]
+        await self._connection.execute_many(REGAIN, rows)
 
     async def expected(self, *, after: bytes, limit: int) -> Sequence[ChunkRef]:
         """See `ports.records.Chunks`."""
