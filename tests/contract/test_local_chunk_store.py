@@ -102,8 +102,10 @@ async def test_opening_deletes_what_a_killed_process_left_long_ago(
 ) -> None:
     raw.write("tmp/old/chunk", b"half a chunk")
     raw.write("tmp/young/chunk", b"half a chunk that another process may be writing")
+    raw.write("tmp/old file", b"half a chunk, by an older release")
     two_hours_ago = time.time() - 7200
-    os.utime(root / "tmp/old", (two_hours_ago, two_hours_ago))
+    for name in ("tmp/old", "tmp/old file"):
+        os.utime(root / name, (two_hours_ago, two_hours_ago))
     await store.open()
     assert raw.names() == {"tmp/young/chunk"}
 

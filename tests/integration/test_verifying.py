@@ -88,6 +88,25 @@ async def test_what_was_lost_and_is_back_counts_as_stored_again(barn: Barn, tmp_
     assert not await barn.uploads.find_missing(MODEL, [sha256(b"kept")])
 
 
+async def test_what_is_collected_while_it_is_verified_is_not_lost(
+    barn: Barn, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await barn.upload(b"kept", b"garbage")
+    await barn.register(b"kept")
+    barn.clock.pass_days(2)
+    get = barn.chunks.get
+
+    async def collect_and_get(digest: bytes, size_bytes: int) -> bytes:
+        await barn.collector.collect(apply=True)
+        return await get(digest, size_bytes)
+
+    monkeypatch.setattr(barn.chunks, "get", collect_and_get)
+    (page,) = await verified(barn)
+    assert len(page.checked) == 2
+    assert page.lost == []
+    assert await barn.stored() == {sha256(b"kept")}
+
+
 async def test_a_store_that_is_away_has_lost_nothing(barn: Barn, tmp_path: Path) -> None:
     await barn.upload(b"kept")
     await barn.register(b"kept")

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import errno
 import os
 import pwd
 import random
@@ -10,7 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from herdbook.cache import Cache, CacheUnavailable
+from herdbook.cache import Cache, CacheUnavailable, versions
+from herdbook.cache.layout import remove_whatever
 from herdbook.core.values.artifacts import File, Manifest
 from herdbook.core.values.registry import Resolution
 from herdbook.errors import (
@@ -126,6 +128,22 @@ def test_what_does_not_belong_to_a_version_is_removed_before_it_is_used(
     with cache.acquire(source.digest, Offline()) as version:
         assert contents(version.path) == source.files
         assert not (version.path / "link").is_symlink()
+
+
+def test_a_version_with_what_cannot_be_removed_from_it_is_laid_out_anew(
+    cache: Cache, source: MemorySource, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with cache.acquire(source.digest, source) as version:
+        (version.path / "evil.bin").write_bytes(b"code")
+
+    def fail_below_the_version(path: Path) -> None:
+        if path.name == "evil.bin":
+            raise PermissionError(errno.EPERM, os.strerror(errno.EPERM), str(path))
+        remove_whatever(path)
+
+    monkeypatch.setattr(versions, "remove_whatever", fail_below_the_version)
+    with cache.acquire(source.digest, source) as version:
+        assert contents(version.path) == source.files
 
 
 def test_what_a_repair_has_moved_aside_is_left_to_it_until_it_is_abandoned(

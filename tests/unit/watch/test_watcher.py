@@ -132,6 +132,14 @@ async def test_a_watch_that_becomes_too_wide_ends_without_telling_more() -> None
         await asyncio.wait_for(mailbox.next(), DEADLINE_SECONDS)
 
 
+async def test_a_bookmark_that_comes_after_the_end_is_not_told() -> None:
+    mailbox = watcher()
+    mailbox.end(Draining("over"))
+    mailbox.bookmark(7, initial_done=True)
+    with pytest.raises(Draining):
+        await mailbox.next()
+
+
 async def test_a_watch_whose_aliases_were_all_replaced_is_not_too_wide() -> None:
     known = [state(1, 3, f"fraud/tc@old-{number}") for number in range(MAX_FOLLOWED)]
     mailbox = below_a_prefix(*known)

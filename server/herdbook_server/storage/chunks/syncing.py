@@ -21,6 +21,7 @@ _TRUSTED: Final = frozenset({"btrfs", "ext3", "ext4", "f2fs", "tmpfs", "xfs"})
 _TELLS_ERRORS_SINCE: Final = (5, 17)
 """The Linux whose syncfs tells errors of bytes (since 5.8, says its manual) and of the journal."""
 
+_MOUNTS = Path("/proc/self/mountinfo")
 _MOUNT_POINT, _AFTER_OPTIONAL = 4, b" - "
 _ESCAPED = re.compile(rb"\\([0-7]{3})")
 """How the kernel writes spaces in names of mount points."""
@@ -99,7 +100,7 @@ def _kernel() -> tuple[int, ...]:
 def _file_system(path: Path) -> str:
     """Return the kind of file system that a path is on, as the kernel names it."""
     kinds: dict[Path, str] = {}
-    for line in Path("/proc/self/mountinfo").read_bytes().splitlines():
+    for line in _MOUNTS.read_bytes().splitlines():
         mount, _, rest = line.partition(_AFTER_OPTIONAL)
         point = _ESCAPED.sub(_unescaped, mount.split(b" ")[_MOUNT_POINT])
         kinds[Path(os.fsdecode(point))] = os.fsdecode(rest.split(b" ")[0])
