@@ -119,11 +119,17 @@ def kind_of(path: str | os.PathLike[str]) -> int | None:
 
 
 def remove_whatever(path: Path) -> None:
-    """Removes what is at a path, of whatever kind, and follows no link; nothing is fine too."""
-    if path.is_dir() and not path.is_symlink():
-        shutil.rmtree(path)
-    else:
+    """Removes what is at a path, of whatever kind, and follows no link; nothing is fine too.
+
+    What can be removed is, and only then what could not be is raised.
+    """
+    if not path.is_dir() or path.is_symlink():
         path.unlink(missing_ok=True)
+        return
+    failures: list[BaseException] = []
+    shutil.rmtree(path, onerror=lambda _function, _path, raised: failures.append(raised[1]))
+    if failures:
+        raise failures[0]
 
 
 def touch(path: Path) -> None:

@@ -11,8 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from herdbook.cache import Cache, CacheUnavailable, versions
-from herdbook.cache.layout import remove_whatever
+from herdbook.cache import Cache, CacheUnavailable
 from herdbook.core.values.artifacts import File, Manifest
 from herdbook.core.values.registry import Resolution
 from herdbook.errors import (
@@ -134,16 +133,21 @@ def test_a_version_with_what_cannot_be_removed_from_it_is_laid_out_anew(
     cache: Cache, source: MemorySource, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with cache.acquire(source.digest, source) as version:
-        (version.path / "evil.bin").write_bytes(b"code")
+        foreign = version.path / ".evil"
+        foreign.mkdir()
+        (foreign / "code.bin").write_bytes(b"code")
+    remove = os.unlink
 
-    def fail_below_the_version(path: Path) -> None:
-        if path.name == "evil.bin":
-            raise PermissionError(errno.EPERM, os.strerror(errno.EPERM), str(path))
-        remove_whatever(path)
+    def refuse_foreign(path: str, **options: int) -> None:
+        if Path(path).name == "code.bin":
+            raise PermissionError(errno.EPERM, os.strerror(errno.EPERM), path)
+        remove(path, **options)
 
-    monkeypatch.setattr(versions, "remove_whatever", fail_below_the_version)
+    monkeypatch.setattr(os, "unlink", refuse_foreign)
     with cache.acquire(source.digest, source) as version:
         assert contents(version.path) == source.files
+        (aside,) = version.path.parents[1].glob(".*")
+    assert contents(aside) == {"files/.evil/code.bin": b"code"}
 
 
 def test_what_a_repair_has_moved_aside_is_left_to_it_until_it_is_abandoned(
