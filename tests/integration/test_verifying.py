@@ -88,6 +88,15 @@ async def test_what_was_lost_and_is_back_counts_as_stored_again(barn: Barn, tmp_
     assert not await barn.uploads.find_missing(MODEL, [sha256(b"kept")])
 
 
+async def test_what_a_push_has_brought_is_lost_too_though_no_version_lists_it(
+    barn: Barn, tmp_path: Path
+) -> None:
+    await barn.upload(b"under way")
+    path_of(tmp_path, b"under way").unlink()
+    assert lost(await verified(barn)) == {sha256(b"under way"): []}
+    assert await barn.uploads.find_missing(MODEL, [sha256(b"under way")])
+
+
 async def test_what_is_collected_while_it_is_verified_is_not_lost(
     barn: Barn, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -531,7 +531,9 @@ class LostChunk(_message.Message):
     """Its size."""
     @_builtins.property
     def versions(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """Versions that list it, as `model:number`, deleted ones included; 10 at most, the first by model and number."""
+        """Versions that list it, as `model:number`, deleted ones included; 10 at most, the first by model and number. None if it came with
+        a push that has not registered a version yet.
+        """
 
     def __init__(
         self,

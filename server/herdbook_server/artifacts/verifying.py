@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from herdbook_server.artifacts.downloads import contents_of
@@ -85,52 +85,53 @@ class Verifier:
             here = place or await _beginning(records, reference)
             total = None if place else await _total(records, here)
             listed = await _listed(records, here)
-        checked, lost = await self._check_some(listed)
-        await self._note(checked, lost)
-        needed = [LostChunk(ref, await self._versions(ref)) for ref in lost]
-        ended = len(checked) == len(listed) < CHUNKS_AT_MOST
+        found = await self._check_some(listed)
+        lost = await self._note(found)
+        ended = len(found) == len(listed) < CHUNKS_AT_MOST
         return Verified(
-            checked,
-            # What no version lists may have been collected as garbage meanwhile.
-            [chunk for chunk in needed if chunk.versions],
+            list(found),
+            [LostChunk(ref, await self._versions(ref)) for ref in lost],
             total,
-            None if ended else Place(here.manifest, checked[-1].digest),
+            None if ended else Place(here.manifest, listed[len(found) - 1].digest),
         )
 
-    async def _check_some(
-        self, refs: Sequence[ChunkRef]
-    ) -> tuple[Sequence[ChunkRef], Sequence[ChunkRef]]:
-        """Return the chunks that there was time for, and those of them that are lost."""
+    async def _check_some(self, refs: Sequence[ChunkRef]) -> dict[ChunkRef, str | None]:
+        """Return the chunks that there was time for, and what is wrong with each."""
         time = asyncio.get_running_loop().time
         deadline = time() + SECONDS
-        checked: list[ChunkRef] = []
-        lost: list[ChunkRef] = []
+        found: dict[ChunkRef, str | None] = {}
         for start in range(0, len(refs), READ_AT_ONCE):
             group = refs[start : start + READ_AT_ONCE]
-            found = await asyncio.gather(*map(self._is_whole, group))
-            checked += group
-            lost += [ref for ref, whole in zip(group, found, strict=True) if not whole]
+            found.update(zip(group, await asyncio.gather(*map(self._damage, group)), strict=True))
             if time() > deadline:
                 break
-        return checked, lost
+        return found
 
-    async def _is_whole(self, ref: ChunkRef) -> bool:
+    async def _damage(self, ref: ChunkRef) -> str | None:
+        """Return what is wrong with a chunk; None if it is whole."""
         try:
             data = await self._chunks.get(ref.digest, ref.size_bytes)
         except (ChunkMissing, ChunkDamaged) as error:
-            logger.error("%s", error)  # noqa: TRY400 - the store says where and why
-            return False
+            return str(error)
         except StoreError as error:
             raise refusal(error) from error
-        return await asyncio.to_thread(_sha256, data) == ref.digest
+        if await asyncio.to_thread(_sha256, data) == ref.digest:
+            return None
+        return f"The store holds other bytes than those of chunk {ref.digest.hex()}."
 
-    async def _note(self, checked: Sequence[ChunkRef], lost: Sequence[ChunkRef]) -> None:
-        whole = set(checked) - set(lost)
-        if lost:
-            async with self._database.bookkeep() as records:
-                await records.chunks.lose([ref.digest for ref in lost])
+    async def _note(self, found: Mapping[ChunkRef, str | None]) -> Sequence[ChunkRef]:
+        """Have the index know what was found; return what is lost, and not collected meanwhile."""
+        damaged = {ref.digest: ref for ref, damage in found.items() if damage}
+        whole = [ref.digest for ref in found if ref.digest not in damaged]
         async with self._database.bookkeep(durable=False) as records:
-            await records.chunks.regain([ref.digest for ref in whole])
+            await records.chunks.regain(whole)
+        if not damaged:
+            return []
+        async with self._database.bookkeep() as records:
+            lost = [damaged[digest] for digest in await records.chunks.lose(list(damaged))]
+        for ref in lost:
+            logger.error("%s", found[ref])
+        return lost
 
     async def _versions(self, ref: ChunkRef) -> Sequence[tuple[str, int]]:
         async with self._database.read() as records:

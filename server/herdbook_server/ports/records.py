@@ -261,8 +261,11 @@ class Chunks(Protocol):
         """Marks reserved chunks `stored` and known to the model. Their bytes are durable."""
         ...
 
-    async def lose(self, digests: Sequence[bytes]) -> None:
-        """Makes stored chunks count as missing again: their bytes turned out to be gone."""
+    async def lose(self, digests: Sequence[bytes]) -> Sequence[bytes]:
+        """Makes expected chunks count as missing: their bytes turned out to be gone.
+
+        Returns those that were expected, and are lost; the others may have been collected.
+        """
         ...
 
     async def regain(self, digests: Sequence[bytes]) -> None:

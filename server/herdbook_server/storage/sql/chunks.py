@@ -57,8 +57,6 @@ COMMIT = """
     WHERE digest = $1
         AND (state = 'writing' OR (state = 'stored' AND touched_at_us < $3))"""
 
-LOSE = "UPDATE chunks SET state = 'writing' WHERE digest = $1 AND state = 'stored'"
-
 IS_LISTED = "EXISTS (SELECT 1 FROM manifest_chunks l WHERE l.chunk_digest = c.digest)"
 
 REGAIN = f"""
@@ -66,6 +64,10 @@ REGAIN = f"""
     WHERE c.digest = $1 AND c.state = 'writing' AND {IS_LISTED}"""
 
 IS_EXPECTED = f"(c.state = 'stored' OR (c.state = 'writing' AND {IS_LISTED}))"
+
+LOSE = f"""
+    UPDATE chunks AS c SET state = 'writing' WHERE c.digest = $1 AND {IS_EXPECTED}
+    RETURNING digest"""
 
 EXPECTED = f"""
     SELECT c.digest, c.size_bytes FROM chunks c WHERE c.digest > $1 AND {IS_EXPECTED}
@@ -146,10 +148,10 @@ class ChunkRows:
         )
         await self._connection.execute_many(MAKE_KNOWN, [(model, digest) for digest in ordered])
 
-    async def lose(self, digests: Sequence[bytes]) -> None:
+    async def lose(self, digests: Sequence[bytes]) -> Sequence[bytes]:
         """See `ports.records.Chunks`."""
-        rows = [(digest,) for digest in sorted(set(digests))]
-        await self._connection.execute_many(LOSE, rows)
+        ordered = sorted(set(digests))
+        return [each for each in ordered if await self._connection.fetch_one(LOSE, each)]
 
     async def regain(self, digests: Sequence[bytes]) -> None:
         """See `ports.records.Chunks`."""
