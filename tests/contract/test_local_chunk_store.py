@@ -103,11 +103,13 @@ async def test_opening_deletes_what_a_killed_process_left_long_ago(
     raw.write("tmp/old/chunk", b"half a chunk")
     raw.write("tmp/young/chunk", b"half a chunk that another process may be writing")
     raw.write("tmp/old file", b"half a chunk, by an older release")
+    (root / "tmp/old link").symlink_to(root / "tmp/young")
     two_hours_ago = time.time() - 7200
-    for name in ("tmp/old", "tmp/old file"):
-        os.utime(root / name, (two_hours_ago, two_hours_ago))
+    for name in ("tmp/old", "tmp/old file", "tmp/old link"):
+        os.utime(root / name, (two_hours_ago, two_hours_ago), follow_symlinks=False)
     await store.open()
     assert raw.names() == {"tmp/young/chunk"}
+    assert not (root / "tmp/old link").is_symlink()
 
 
 async def test_a_directory_that_is_gone_has_lost_no_chunk(store: ChunkStore, root: Path) -> None:

@@ -178,7 +178,8 @@ class Pipeline:
     """The way of one stream's chunks into the store.
 
     Leaving the block stores what is still under way; so does a refusal inside of it. What is
-    cancelled waits for nothing, and what it has brought is stored none the less.
+    cancelled waits for nothing, and what it has brought is stored none the less, unless storing
+    some of it has failed.
     """
 
     def __init__(self, storing: Storing, model: str, *, keep_refs: bool = False) -> None:
@@ -261,8 +262,7 @@ class Pipeline:
             await self._settle_oldest()
 
     def _failed(self) -> bool:
-        done = [task for task in self._in_flight if task.done()]
-        return any(task.cancelled() or task.exception() for task in done)
+        return any(task.done() and task.exception() for task in self._in_flight)
 
     def _leave(self) -> None:
         group = self._group

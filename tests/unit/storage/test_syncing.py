@@ -55,7 +55,7 @@ def test_of_two_mounts_at_one_place_the_later_is_seen(mounts: Path, tmp_path: Pa
 
 
 def test_a_mount_whose_name_is_no_text_harms_nobody(mounts: Path, tmp_path: Path) -> None:
-    other = b"37 35 98:1 / /mnt/\xff rw - nfs4 host rw\n"
+    other = b"37 35 98:1 / /mnt/\xff\r rw - nfs4 host rw\n"
     mounts.write_bytes(mounted("/", "ext4").encode() + other)
     assert can_sync_at_once(tmp_path)
 

@@ -159,8 +159,8 @@ class LocalChunkStore:
             # Another process may finish or delete its own at this moment. What cannot be deleted,
             # as on a disk that is read-only, harms nobody.
             with contextlib.suppress(OSError):
-                if path.stat().st_mtime < oldest:
-                    shutil.rmtree(path) if path.is_dir() else path.unlink()
+                if path.lstat().st_mtime < oldest:
+                    _remove(path)
 
     def _put(self, chunks: Mapping[bytes, Data]) -> dict[bytes, StoreError]:
         """Write all, sync, give all their names, sync."""
@@ -281,6 +281,13 @@ async def _run(
     **kwargs: _Arguments.kwargs,
 ) -> _Result:
     return await asyncio.wrap_future(pool.submit(function, *args, **kwargs))
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink()
 
 
 def _store_error(sentence: str, error: OSError) -> StoreError:

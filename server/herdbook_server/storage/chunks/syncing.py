@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import ctypes
+import itertools
 import os
 import platform
 import re
 import sys
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from pathlib import Path
 from types import TracebackType
 from typing import Final, Self
@@ -15,24 +16,24 @@ from typing import Final, Self
 if sys.platform == "darwin":
     import fcntl
 
-_TRUSTED: Final = frozenset({"btrfs", "ext3", "ext4", "f2fs", "tmpfs", "xfs"})
-"""File systems whose syncfs waits for all of it and tells errors; FUSE and overlays may not."""
+_TRUSTED: Final = frozenset({"btrfs", "ext3", "ext4", "tmpfs", "xfs"})
+"""File systems whose syncfs waits for all of it; that of FUSE and overlays may not."""
 
 _TELLS_ERRORS_SINCE: Final = (5, 17)
-"""The Linux whose syncfs tells errors of bytes (since 5.8, says its manual) and of the journal."""
+"""The Linux whose syncfs tells errors of bytes (since 5.8, says its manual) and of file systems."""
 
 _MOUNTS = Path("/proc/self/mountinfo")
 _MOUNT_POINT, _AFTER_OPTIONAL = 4, b" - "
 _ESCAPED = re.compile(rb"\\([0-7]{3})")
-"""How the kernel writes spaces in names of mount points."""
+"""How the kernel writes white space and backslashes in names of mount points."""
 
 
 class Syncing:
     """Makes durable what is written within its block.
 
-    On a local file system of Linux one syncfs stands for a sync of each file and of each
-    directory, and costs little more than one of them. Everything else on the file system is
-    written, too.
+    On a local file system of Linux one syncfs, and a sync of one of them, stands for a sync of
+    each file and of each directory, and costs little more than one. Everything else on the file
+    system is written, too.
     """
 
     def __init__(self, root: Path, *, at_once: bool) -> None:
@@ -54,21 +55,23 @@ class Syncing:
     ) -> None:
         os.close(self._descriptor)
 
-    def files(self, paths: Iterable[str]) -> None:
+    def files(self, paths: Collection[str]) -> None:
         """Wait until the bytes of files are on disk."""
-        if self._at_once:
-            sync_file_system(self._descriptor)
-            return
-        for path in paths:
+        for path in self._to_sync(paths):
             _sync(path, os.O_RDONLY)
 
-    def directories(self, paths: Iterable[str]) -> None:
+    def directories(self, paths: Collection[str]) -> None:
         """Wait until the names in directories are on disk."""
-        if self._at_once:
-            sync_file_system(self._descriptor)
-            return
-        for path in paths:
+        for path in self._to_sync(paths):
             sync_directory(path)
+
+    def _to_sync(self, paths: Collection[str]) -> Iterable[str]:
+        """Return which of them are still to be synced, one by one."""
+        if not self._at_once:
+            return paths
+        sync_file_system(self._descriptor)
+        # Once its journal has failed, ext4 says nothing at syncfs before Linux 6.13: a file tells.
+        return itertools.islice(paths, 1)
 
 
 def sync_directory(path: str | Path) -> None:
@@ -100,7 +103,7 @@ def _kernel() -> tuple[int, ...]:
 def _file_system(path: Path) -> str:
     """Return the kind of file system that a path is on, as the kernel names it."""
     kinds: dict[Path, str] = {}
-    for line in _MOUNTS.read_bytes().splitlines():
+    for line in _MOUNTS.read_bytes().rstrip(b"\n").split(b"\n"):
         mount, _, rest = line.partition(_AFTER_OPTIONAL)
         point = _ESCAPED.sub(_unescaped, mount.split(b" ")[_MOUNT_POINT])
         kinds[Path(os.fsdecode(point))] = os.fsdecode(rest.split(b" ")[0])
