@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Protocol
 
 from tests.bench import (
+    deltas,
     importing,
     peers,
     registering,
@@ -34,6 +35,7 @@ class Benchmark(Protocol):
 BENCHMARKS: Mapping[str, Benchmark] = {
     "resolve": resolve,
     "transfer": transfers,
+    "delta": deltas,
     "watch": watching,
     "register": registering,
     "search": searching,

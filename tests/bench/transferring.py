@@ -1,6 +1,7 @@
 """One transfer in a process of its own: `python -m tests.bench.transferring KIND ADDRESS …`.
 
-Prints how long it took, without the start of the process, and the process's peak of memory.
+Prints how long it took, without the start of the process, the process's peak of memory, and how
+many bytes the client says it has moved.
 """
 
 from __future__ import annotations
@@ -19,27 +20,30 @@ from tests.bench.baselines import DISCARD_METHOD, MESSAGE_BYTES, SUPPLY_METHOD
 from tests.bench.machine import peak_memory_bytes
 
 
-def push(address: str, model: str, directory: str) -> None:
+def push(address: str, model: str, directory: str) -> int:
     """Push a directory as a model's next version."""
     with Client(address) as client:
-        client.push(model, directory, capture=False)
+        transfer = client.push(model, directory, capture=False).transfer
+    assert transfer is not None
+    return transfer.moved_bytes
 
 
-def pull(address: str, model: str, directory: str) -> None:
+def pull(address: str, model: str, directory: str) -> int:
     """Pull a model's newest version, without a cache."""
     with Client(address, cache=False) as client:
-        client.pull(model, directory)
+        return client.pull(model, directory).transfer.moved_bytes
 
 
-def pull_and_cache(address: str, model: str, directory: str) -> None:
+def pull_and_cache(address: str, model: str, directory: str) -> int:
     """Pull a model's newest version, and keep its chunks for other pulls."""
     with Client(address) as client:
-        client.pull(model, directory)
+        return client.pull(model, directory).transfer.moved_bytes
 
 
-def send(address: str, size_bytes: str) -> None:
+def send(address: str, size_bytes: str) -> int:
     """Send as many bytes to a method that drops them."""
     uvloop.run(send_stream(address, int(size_bytes)))
+    return int(size_bytes)
 
 
 async def send_stream(address: str, size_bytes: int) -> None:
@@ -56,9 +60,10 @@ def messages(size_bytes: int) -> Iterator[bytes]:
         yield message[:remaining]
 
 
-def receive(address: str, size_bytes: str) -> None:
+def receive(address: str, size_bytes: str) -> int:
     """Receive as many bytes from a method that makes them up, and drop them."""
     uvloop.run(receive_stream(address, int(size_bytes)))
+    return int(size_bytes)
 
 
 async def receive_stream(address: str, size_bytes: int) -> None:
@@ -70,7 +75,7 @@ async def receive_stream(address: str, size_bytes: int) -> None:
     assert received == size_bytes
 
 
-KINDS: dict[str, Callable[..., None]] = {
+KINDS: dict[str, Callable[..., int]] = {
     each.__name__: each for each in (push, pull, pull_and_cache, send, receive)
 }
 
@@ -78,9 +83,12 @@ KINDS: dict[str, Callable[..., None]] = {
 def main(kind: str, *arguments: str) -> None:
     """Transfer, and print figures."""
     began = time.perf_counter()
-    KINDS[kind](*arguments)
-    seconds = time.perf_counter() - began
-    figures = {"seconds": seconds, "peak_memory_bytes": peak_memory_bytes(os.getpid())}
+    moved_bytes = KINDS[kind](*arguments)
+    figures = {
+        "seconds": time.perf_counter() - began,
+        "peak_memory_bytes": peak_memory_bytes(os.getpid()),
+        "moved_bytes": moved_bytes,
+    }
     print(json.dumps(figures))
 
 

@@ -27,6 +27,15 @@ DISK_THREADS = 8
 MEGABYTE = 1_000_000
 
 
+@dataclass(frozen=True, slots=True)
+class Transfer:
+    """What one transfer took."""
+
+    seconds: float
+    peak_memory_bytes: int
+    moved_bytes: int
+
+
 @dataclass(slots=True)
 class Meter:
     """Transfers in processes of their own, and the most memory that any kind of them took."""
@@ -40,15 +49,10 @@ class Meter:
         return self.size_bytes / self.seconds(kind, *arguments) / MEGABYTE
 
     def seconds(self, kind: str, *arguments: object) -> float:
-        """Run one transfer, from a disk that has nothing left to write."""
-        os.sync()
-        command = [sys.executable, "-m", "tests.bench.transferring", kind, *map(str, arguments)]
-        env = {**os.environ, "HERDBOOK_CACHE_DIR": str(new_path(self.home, "cache"))}
-        answer = subprocess.run(command, env=env, check=True, stdout=subprocess.PIPE).stdout
-        figures = json.loads(answer)
-        peak = figures["peak_memory_bytes"]
-        self.peaks[kind] = max(peak, self.peaks.get(kind, 0))
-        return float(figures["seconds"])
+        """Run one transfer with an empty cache."""
+        transfer = run_transfer(kind, *arguments, cache=new_path(self.home, "cache"))
+        self.peaks[kind] = max(transfer.peak_memory_bytes, self.peaks.get(kind, 0))
+        return transfer.seconds
 
     def disk_megabytes_per_second(self) -> float:
         """Write files of one message's size and sync each, a few at once, as any store must."""
@@ -62,6 +66,15 @@ class Meter:
         seconds = time.perf_counter() - began
         shutil.rmtree(directory)
         return len(paths) * MESSAGE_BYTES / seconds / MEGABYTE
+
+
+def run_transfer(kind: str, *arguments: object, cache: Path) -> Transfer:
+    """Run one transfer in a process of its own, from a disk that has nothing left to write."""
+    os.sync()
+    command = [sys.executable, "-m", "tests.bench.transferring", kind, *map(str, arguments)]
+    env = {**os.environ, "HERDBOOK_CACHE_DIR": str(cache)}
+    answer = subprocess.run(command, env=env, check=True, stdout=subprocess.PIPE).stdout
+    return Transfer(**json.loads(answer))
 
 
 async def run(options: Options) -> list[Row]:
