@@ -99,10 +99,10 @@ class MeasuredChunkStore:
         self._bytes.add(len(data), {"operation": "get"})
         return data
 
-    async def delete(self, digests: Sequence[bytes]) -> None:
+    async def delete(self, digests: Sequence[bytes]) -> Mapping[bytes, StoreError]:
         """See `ChunkStore.delete`."""
         with _measured(self._durations, "delete"):
-            await self._chunks.delete(digests)
+            return await self._chunks.delete(digests)
 
     def list_chunks(self) -> AsyncGenerator[StoredChunk, None]:
         """See `ChunkStore.list_chunks`."""

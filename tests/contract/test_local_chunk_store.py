@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import os
+import threading
 import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import pytest
 
-from herdbook_server.ports.chunks import ChunkDamaged, StoreUnavailable
+from herdbook_server.ports.chunks import ChunkDamaged, ChunkMissing, StoreUnavailable
+from herdbook_server.storage.chunks import local
 from herdbook_server.storage.chunks.local import LocalChunkStore
 from tests.contract.chunk_store_suite import ChunkStoreTests, chunk_of, digest_of, name_of, put
 
@@ -112,6 +114,39 @@ async def test_opening_deletes_what_a_killed_process_left_long_ago(
     assert not (root / "tmp/old link").is_symlink()
 
 
+async def test_a_chunk_that_cannot_be_deleted_holds_up_no_other(
+    store: ChunkStore, root: Path
+) -> None:
+    stuck, *others = sorted(chunk_of(size) for size in (10, 20, 30))
+    for data in others:
+        await put(store, digest_of(data), data)
+    (root / name_of(stuck) / "occupied").mkdir(parents=True)
+    digests = [digest_of(data) for data in (others[0], stuck, others[1])]
+    failures = await store.delete(digests)
+    assert list(failures) == [digest_of(stuck)]
+    assert not any((root / name_of(data)).exists() for data in others)
+
+
+async def test_a_lost_directory_of_chunks_is_made_anew(store: ChunkStore, root: Path) -> None:
+    data = chunk_of(10)
+    (root / name_of(data)).parent.rmdir()
+    with pytest.raises(ChunkMissing):
+        await store.get(digest_of(data), 10)
+    await put(store, digest_of(data), data)
+    assert await store.get(digest_of(data), 10) == data
+
+
+async def test_a_pipe_in_the_place_of_a_chunk_is_damage_and_not_waited_for(
+    store: ChunkStore, root: Path
+) -> None:
+    data = chunk_of(10)
+    os.mkfifo(root / name_of(data))
+    with pytest.raises(ChunkDamaged):
+        await store.get(digest_of(data), 10)
+    await put(store, digest_of(data), data)
+    assert await store.get(digest_of(data), 10) == data
+
+
 async def test_a_directory_that_is_gone_has_lost_no_chunk(store: ChunkStore, root: Path) -> None:
     data = chunk_of(10)
     await put(store, digest_of(data), data)
@@ -127,12 +162,19 @@ async def test_a_directory_that_is_gone_has_lost_no_chunk(store: ChunkStore, roo
             await call
 
 
-async def test_closing_does_not_wait_for_a_read_that_hangs(root: Path) -> None:
+async def test_closing_does_not_wait_for_a_read_that_hangs(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     store = LocalChunkStore(root, threads=1, close_seconds=0.1)
     await store.open()
     data = chunk_of(10)
-    place = root / name_of(data)
-    os.mkfifo(place)
+    goes_on = threading.Event()
+
+    def hang(path: str, flags: int) -> int:
+        goes_on.wait()
+        return os.open(path, flags)
+
+    monkeypatch.setattr(local, "_at_once", hang)
     reads = [asyncio.create_task(store.get(digest_of(data), 10)) for _ in range(2)]
     try:
         async with asyncio.timeout(DEADLINE_SECONDS):
@@ -140,6 +182,6 @@ async def test_closing_does_not_wait_for_a_read_that_hangs(root: Path) -> None:
             await store.close()
             assert not reads[0].done()
     finally:
-        place.write_bytes(b"")
+        goes_on.set()
     ended = await asyncio.gather(*reads, return_exceptions=True)
-    assert [type(error) for error in ended] == [ChunkDamaged, asyncio.CancelledError]
+    assert [type(error) for error in ended] == [ChunkMissing, asyncio.CancelledError]

@@ -17,6 +17,7 @@ from herdbook_server.ports.chunks import (
     StoreUnavailable,
 )
 from herdbook_server.storage.chunks import s3
+from herdbook_server.storage.chunks.layout import CHUNKS, chunk_name
 from herdbook_server.storage.chunks.s3 import S3ChunkStore, S3Location, S3Options
 from tests.contract.chunk_store_suite import chunk_of, digest_of, put
 from tests.faults.scripted_http import (
@@ -34,13 +35,12 @@ from tests.support.waiting import eventually
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
 
-    from herdbook_server.ports.chunks import StoreError
-
     OpenStore = Callable[..., Awaitable[S3ChunkStore]]
 
 ATTEMPTS = 3
 DATA = chunk_of(100_000)
 DIGEST = digest_of(DATA)
+KEY = f"prefix/{CHUNKS}/{chunk_name(DIGEST)}"
 OK = Answer()
 HOLDS_DATA = Answer(body=DATA)
 
@@ -227,20 +227,24 @@ async def test_bytes_that_changed_on_their_way_can_be_put_again(open_store: Open
         await put(store, DIGEST, DATA)
 
 
-@pytest.mark.parametrize(
-    ("code", "expected"),
-    [("AccessDenied", StoreMisconfigured), ("InternalError", StoreUnavailable)],
-)
-async def test_a_deletion_refused_within_a_success_is_an_error(
-    open_store: OpenStore, code: str, expected: type[StoreError]
-) -> None:
-    store = await open_store(
-        Answer(
-            body=b"<DeleteResult><Error><Key>k</Key><Code>%s</Code><Message>because</Message>"
-            b"</Error></DeleteResult>" % code.encode()
-        )
+def refusing_deletion(code: str) -> Answer:
+    return Answer(
+        body=b"<DeleteResult><Error><Key>%s</Key><Code>%s</Code><Message>because</Message>"
+        b"</Error></DeleteResult>" % (KEY.encode(), code.encode())
     )
-    with pytest.raises(expected, match=code):
+
+
+async def test_what_may_not_be_deleted_is_told(open_store: OpenStore) -> None:
+    store = await open_store(refusing_deletion("AccessDenied"))
+    failures = await store.delete([DIGEST])
+    assert {digest: type(failure) for digest, failure in failures.items()} == {
+        DIGEST: StoreMisconfigured
+    }
+
+
+async def test_what_may_be_deleted_yet_is_an_error(open_store: OpenStore) -> None:
+    store = await open_store(refusing_deletion("InternalError"))
+    with pytest.raises(StoreUnavailable, match="InternalError"):
         await store.delete([DIGEST])
 
 

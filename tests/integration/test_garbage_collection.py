@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,7 +16,12 @@ from herdbook_server.artifacts import garbage, pipeline
 from herdbook_server.artifacts.downloads import Downloads
 from herdbook_server.artifacts.garbage import GarbageCollector
 from herdbook_server.artifacts.uploads import Uploads
-from herdbook_server.ports.chunks import ChunkStore, StoreUnavailable
+from herdbook_server.ports.chunks import (
+    ChunkStore,
+    StoreError,
+    StoreMisconfigured,
+    StoreUnavailable,
+)
 from herdbook_server.ports.database import Database
 from herdbook_server.ports.values import ChunkRef, Description, File
 from herdbook_server.registry.callers import Caller
@@ -155,6 +160,48 @@ async def test_the_chunks_of_a_deleted_version_stay(barn: Barn) -> None:
     barn.clock.pass_days(100)
     await barn.collector.collect(apply=True)
     assert await barn.stored() == {sha256(b"deleted")}
+
+
+async def test_what_cannot_be_deleted_holds_up_neither_the_rest_nor_who_uploads_it(
+    barn: Barn, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await barn.upload(b"stuck", b"garbage")
+    barn.clock.pass_days(2)
+    delete = barn.chunks.delete
+
+    async def leave_one(digests: Sequence[bytes]) -> Mapping[bytes, StoreError]:
+        stuck = {sha256(b"stuck")} & set(digests)
+        await delete([digest for digest in digests if digest not in stuck])
+        return dict.fromkeys(stuck, StoreMisconfigured("The store refuses."))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(barn.chunks, "delete", leave_one)
+        for _ in range(2):
+            with pytest.raises(errors.StoreUnavailable):
+                await barn.collector.collect(apply=True)
+            assert await barn.stored() == {sha256(b"stuck")}
+        assert await barn.uploads.find_missing(MODEL, [sha256(b"stuck")])
+        assert (await barn.collector.collect(apply=False)).chunk_count == 1
+    assert (await barn.collector.collect(apply=True)).chunk_count == 1
+    assert await barn.stored() == set()
+
+
+async def test_what_could_not_be_deleted_is_uploaded_at_once(
+    barn: Barn, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await barn.upload(b"stuck")
+    barn.clock.pass_days(2)
+
+    async def refuse(digests: Sequence[bytes]) -> Mapping[bytes, StoreError]:
+        return dict.fromkeys(digests, StoreMisconfigured("The store refuses."))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(barn.chunks, "delete", refuse)
+        with pytest.raises(errors.StoreUnavailable):
+            await barn.collector.collect(apply=True)
+    await barn.upload(b"stuck")
+    assert await barn.register(b"stuck") == 1
+    assert (await barn.collector.collect(apply=True)).chunk_count == 0
 
 
 @pytest.fixture

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator, Sequence
+import logging
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-from herdbook_server.artifacts.store_errors import translated
-from herdbook_server.ports.chunks import ChunkStore, StoreUnavailable
+from herdbook_server.artifacts.store_errors import refusal, translated
+from herdbook_server.ports.chunks import ChunkStore, StoreError, StoreUnavailable
 from herdbook_server.ports.clock import Clock
 from herdbook_server.ports.database import Database
 from herdbook_server.ports.values import ChunkRef
+
+logger = logging.getLogger(__name__)
 
 GRACE_SECONDS = 24 * 60 * 60.0
 """How long a chunk is spared after it was last touched."""
@@ -62,11 +65,11 @@ class GarbageCollector:
     async def collect(self, *, apply: bool, grace_seconds: float | None = None) -> Collected:
         """Count garbage, and delete it if asked to.
 
-        A grace time shorter than the one that is set is of no effect. After an error some is
-        deleted and the next run goes on.
+        A grace time shorter than the one that is set is of no effect. After an error all that
+        could be deleted in this run is, and the next run goes on.
 
         Raises:
-            StoreUnavailable: The store does not answer.
+            StoreUnavailable: The store does not answer, or did not delete something.
         """
         grace = max(self._grace_seconds, grace_seconds or 0.0)
         before_us = max(0, self._clock.now_us() - int(grace * _MICROSECONDS))
@@ -84,10 +87,14 @@ class GarbageCollector:
             pass
         chunk_count = size_bytes = 0
         while found := await self._find(before_us):
-            deleted = [size for page in found for size in await self._delete(page, before_us)]
+            failures: dict[bytes, StoreError] = {}
+            deleted = [
+                size for page in found for size in await self._delete(page, before_us, failures)
+            ]
             chunk_count += len(deleted)
             size_bytes += sum(deleted)
             if not deleted:
+                _raise_first(failures)
                 break
         return Collected(chunk_count, size_bytes, deleted=True)
 
@@ -105,8 +112,10 @@ class GarbageCollector:
         starts = range(0, len(digests), CHUNKS_AT_ONCE)
         return [digests[start : start + CHUNKS_AT_ONCE] for start in starts]
 
-    async def _delete(self, digests: Sequence[bytes], before_us: int) -> list[int]:
-        """Delete what is still garbage; returns the sizes of what was."""
+    async def _delete(
+        self, digests: Sequence[bytes], before_us: int, failures: dict[bytes, StoreError]
+    ) -> list[int]:
+        """Delete what is still garbage; return the sizes of what is gone, and note what is not."""
         condemned_at_us = self._clock.now_us()
         condemned: Sequence[ChunkRef] = ()
         with translated(), _in_time():
@@ -115,11 +124,22 @@ class GarbageCollector:
                     condemned = await records.chunks.condemn(
                         digests, before_us=before_us, time_us=condemned_at_us
                     )
-                await self._chunks.delete([chunk.digest for chunk in condemned])
+                refused = await self._chunks.delete([chunk.digest for chunk in condemned])
+        failures |= refused
+        gone = [chunk for chunk in condemned if chunk.digest not in refused]
         async with self._database.bookkeep() as records:
-            gone = [chunk.digest for chunk in condemned]
-            await records.chunks.forget(gone, condemned_at_us=condemned_at_us)
-        return [chunk.size_bytes for chunk in condemned]
+            await records.chunks.forget(
+                [chunk.digest for chunk in gone], condemned_at_us=condemned_at_us
+            )
+            await records.chunks.spare(list(refused), condemned_at_us=condemned_at_us)
+        return [chunk.size_bytes for chunk in gone]
+
+
+def _raise_first(failures: Mapping[bytes, StoreError]) -> None:
+    for failure in failures.values():
+        logger.error("%s", failure)
+    for failure in failures.values():
+        raise refusal(failure) from failure
 
 
 @contextmanager

@@ -47,6 +47,9 @@ GATHERED_MAX_BYTES = 64 * 1024 * 1024
 CLOSE_SECONDS = 5.0
 """How long a server that stops goes on storing what broken uploads brought."""
 
+DELETION_RETRY_SECONDS = 30.0
+"""Collection that was killed holds on to what it was to delete for five minutes."""
+
 _DELETION_POLL_SECONDS = 0.05
 _DELETION_POLLS = 200
 
@@ -148,7 +151,8 @@ class Storing:
                 return
             await asyncio.sleep(_DELETION_POLL_SECONDS)
         raise StoreUnavailable(
-            "Garbage collection is still deleting what is uploaded here.", retry_after_seconds=5
+            "Garbage collection is still deleting what is uploaded here.",
+            retry_after_seconds=DELETION_RETRY_SECONDS,
         )
 
     async def _store_possible(

@@ -114,11 +114,12 @@ class ChunkStore(Protocol):
             StoreMisconfigured: The store refuses reads.
         """
 
-    async def delete(self, digests: Sequence[bytes]) -> None:
+    async def delete(self, digests: Sequence[bytes]) -> Mapping[bytes, StoreError]:
         """Delete chunks; those that are absent are none the less deleted.
 
-        After an error some are deleted and some are not: delete them again. After a crash a
-        deleted chunk may be back, as one that nothing refers to.
+        Returns those that it surely did not delete, nor will, and why. After an error some are
+        deleted, some are not, and some may yet be: delete them again. After a crash a deleted chunk
+        may be back, as one that nothing refers to.
 
         Raises:
             StoreUnavailable: The store did not answer.

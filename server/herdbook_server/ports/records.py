@@ -322,6 +322,13 @@ class Chunks(Protocol):
         """
         ...
 
+    async def spare(self, digests: Sequence[bytes], *, condemned_at_us: int) -> None:
+        """Lets others have chunks that could not be deleted, if they were condemned at that time.
+
+        They count as missing, and are garbage until somebody uploads them.
+        """
+        ...
+
 
 class Replicas(Protocol):
     """Reports of replicas with the leases that keep them live. No part of the record."""

@@ -50,9 +50,10 @@ class MemoryStore:
         finally:
             self.gets_under_way -= 1
 
-    async def delete(self, digests: Sequence[bytes]) -> None:
+    async def delete(self, digests: Sequence[bytes]) -> Mapping[bytes, StoreError]:
         for digest in digests:
             self.chunks.pop(digest, None)
+        return {}
 
     async def list_chunks(self) -> AsyncGenerator[StoredChunk, None]:
         for digest, data in self.chunks.items():

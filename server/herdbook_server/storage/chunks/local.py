@@ -91,13 +91,15 @@ class LocalChunkStore:
         """Return a chunk, see `ChunkStore.get`."""
         return await _run(self._readers, self._get, digest, size_bytes)
 
-    async def delete(self, digests: Sequence[bytes]) -> None:
+    async def delete(self, digests: Sequence[bytes]) -> Mapping[bytes, StoreError]:
         """Delete chunks, see `ChunkStore.delete`."""
         given_up = threading.Event()
+        failures: dict[bytes, StoreError] = {}
         try:
             for start in range(0, len(digests), _DELETED_AT_ONCE):
-                names = [chunk_name(digest) for digest in digests[start : start + _DELETED_AT_ONCE]]
-                await _run(self._writers, self._delete, names, given_up)
+                page = digests[start : start + _DELETED_AT_ONCE]
+                failures |= await _run(self._writers, self._delete, page, given_up)
+            return failures
         finally:
             # A thread cannot be cancelled, and must not delete what is put again from now on.
             given_up.set()
@@ -176,7 +178,7 @@ class LocalChunkStore:
                         failures[digest] = failure
                 sync.files(written.values())
                 for name, path in written.items():
-                    os.replace(path, f"{self._chunks}/{name}")  # noqa: PTH105 - thousands a second
+                    self._name(path, name)
                 sync.directories({f"{self._chunks}/{name[:2]}" for name in written})
         except StoreError as failure:
             return dict.fromkeys(chunks, failure)
@@ -197,10 +199,21 @@ class LocalChunkStore:
                 rest = rest[file.write(rest) :]
         return path
 
+    def _name(self, path: str, name: str) -> None:
+        target = f"{self._chunks}/{name}"
+        try:
+            os.replace(path, target)  # noqa: PTH105 - thousands a second
+        except FileNotFoundError:
+            # Somebody has lost one of the directories that `open` makes.
+            self._require_directories()
+            os.makedirs(os.path.dirname(target), exist_ok=True)  # noqa: PTH103, PTH120
+            sync_directory(self._chunks)
+            os.replace(path, target)  # noqa: PTH105
+
     def _get(self, digest: bytes, size_bytes: int) -> bytes:
         with self._errors("read a chunk"):
             try:
-                file = (self._chunks / chunk_name(digest)).open("rb")
+                file = open(self._chunks / chunk_name(digest), "rb", opener=_at_once)  # noqa: SIM115
             except FileNotFoundError:
                 # A volume that is not mounted has lost nothing.
                 self._require_directories()
@@ -211,14 +224,22 @@ class LocalChunkStore:
                     raise ChunkDamaged(digest, expected_bytes=size_bytes, actual_bytes=actual_bytes)
                 return file.read(size_bytes)
 
-    def _delete(self, names: Sequence[str], given_up: threading.Event) -> None:
-        with self._errors("delete chunks"):
-            self._require_directories()
-            for name in names:
-                with self._dooming(name):
-                    if given_up.is_set():
-                        return
-                    (self._chunks / name).unlink(missing_ok=True)
+    def _delete(
+        self, digests: Sequence[bytes], given_up: threading.Event
+    ) -> dict[bytes, StoreError]:
+        failures: dict[bytes, StoreError] = {}
+        self._require_directories()
+        for digest in digests:
+            name = chunk_name(digest)
+            with self._dooming(name):
+                if given_up.is_set():
+                    break
+                try:
+                    with self._errors(f"delete {name}"):
+                        (self._chunks / name).unlink(missing_ok=True)
+                except StoreError as failure:
+                    failures[digest] = failure
+        return failures
 
     @contextlib.contextmanager
     def _dooming(self, name: str) -> Iterator[None]:
@@ -281,6 +302,11 @@ async def _run(
     **kwargs: _Arguments.kwargs,
 ) -> _Result:
     return await asyncio.wrap_future(pool.submit(function, *args, **kwargs))
+
+
+def _at_once(path: str, flags: int) -> int:
+    """Open a file; a pipe that somebody put there is not waited for."""
+    return os.open(path, flags | os.O_NONBLOCK)
 
 
 def _remove(path: Path) -> None:

@@ -24,6 +24,7 @@ from herdbook_server.ports.chunks import (
     Data,
     StoredChunk,
     StoreError,
+    StoreUnavailable,
 )
 from herdbook_server.storage.chunks import s3_errors
 from herdbook_server.storage.chunks.layout import CHUNKS, chunk_digest, chunk_name
@@ -158,11 +159,15 @@ class S3ChunkStore:
                     raise ChunkMissing(digest) from None
                 raise
 
-    async def delete(self, digests: Sequence[bytes]) -> None:
+    async def delete(self, digests: Sequence[bytes]) -> Mapping[bytes, StoreError]:
         """Delete chunks, see `ChunkStore.delete`."""
+        failures: dict[bytes, StoreError] = {}
         for start in range(0, len(digests), _DELETED_AT_ONCE):
             page = digests[start : start + _DELETED_AT_ONCE]
-            await self._delete([self._key(digest) for digest in page])
+            keys = {self._key(digest): digest for digest in page}
+            refused = await self._delete(list(keys))
+            failures |= {keys[key]: refused[key] for key in keys.keys() & refused}
+        return failures
 
     async def list_chunks(self) -> AsyncGenerator[StoredChunk, None]:
         """Yield every chunk held, see `ChunkStore.list_chunks`."""
@@ -187,7 +192,8 @@ class S3ChunkStore:
             response = await self._client.get_object(Bucket=bucket, Key=key)
             async with response["Body"]:
                 await response["Body"].read()
-        await self._delete([key])
+        for failure in (await self._delete([key])).values():
+            raise failure
         await self._list_page("")
 
     async def close(self) -> None:
@@ -227,15 +233,23 @@ class S3ChunkStore:
             await asyncio.sleep(_JITTER.uniform(0, _FIRST_PAUSE_SECONDS * 2**attempt))
             attempt += 1
 
-    async def _delete(self, keys: Sequence[str]) -> None:
+    async def _delete(self, keys: Sequence[str]) -> Mapping[str, StoreError]:
+        """Delete objects; return which the server refused to delete, and why."""
         async with self._call(f"delete {len(keys)} objects"):
             response = await self._client.delete_objects(
                 Bucket=self._location.bucket,
                 Delete={"Objects": [{"Key": key} for key in keys], "Quiet": True},
             )
+        refused: dict[str, StoreError] = {}
         for error in response.get("Errors", ()):
-            sentence = self._could_not(f"delete {error.get('Key')}")
-            raise s3_errors.refused(sentence, error.get("Code", ""), error.get("Message", ""))
+            key = error.get("Key", "")
+            sentence = self._could_not(f"delete {key}")
+            failure = s3_errors.refused(sentence, error.get("Code", ""), error.get("Message", ""))
+            if isinstance(failure, StoreUnavailable):
+                # It may be deleted yet.
+                raise failure
+            refused[key] = failure
+        return refused
 
     async def _list_page(self, token: str) -> ListObjectsV2OutputTypeDef:
         request: ListObjectsV2RequestTypeDef = {

@@ -103,6 +103,10 @@ MAKE_UNKNOWN = "DELETE FROM model_chunks WHERE digest = $1"
 FORGET = """
     DELETE FROM chunks WHERE digest = $1 AND state = 'deleting' AND touched_at_us = $2"""
 
+SPARE = """
+    UPDATE chunks SET state = 'writing', touched_at_us = 0
+    WHERE digest = $1 AND state = 'deleting' AND touched_at_us = $2"""
+
 
 class ChunkRows:
     """Which chunks are stored, and which model may know of them."""
@@ -213,6 +217,11 @@ class ChunkRows:
         """See `ports.records.Chunks`."""
         rows = [(digest, condemned_at_us) for digest in sorted(set(digests))]
         await self._connection.execute_many(FORGET, rows)
+
+    async def spare(self, digests: Sequence[bytes], *, condemned_at_us: int) -> None:
+        """See `ports.records.Chunks`."""
+        rows = [(digest, condemned_at_us) for digest in sorted(set(digests))]
+        await self._connection.execute_many(SPARE, rows)
 
     async def _known(self, model: str, digests: Sequence[bytes]) -> Sequence[Row]:
         return await self._in(KNOWN, digests, model)
