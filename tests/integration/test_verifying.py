@@ -97,6 +97,59 @@ async def test_what_a_push_has_brought_is_lost_too_though_no_version_lists_it(
     assert await barn.uploads.find_missing(MODEL, [sha256(b"under way")])
 
 
+async def test_a_chunk_that_cannot_be_read_is_lost_and_hides_no_other(
+    barn: Barn, tmp_path: Path
+) -> None:
+    await barn.upload(*CHUNKS[:3])
+    await barn.register(*CHUNKS[:3])
+    path_of(tmp_path, CHUNKS[0]).unlink()
+    looped = path_of(tmp_path, CHUNKS[1])
+    looped.unlink()
+    looped.symlink_to(looped)
+    assert lost(await verified(barn)).keys() == {sha256(CHUNKS[0]), sha256(CHUNKS[1])}
+    await barn.upload(*CHUNKS[:2])
+    assert lost(await verified(barn)) == {}
+
+
+async def test_what_a_push_brings_while_it_is_found_missing_is_not_lost(
+    barn: Barn, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await barn.upload(b"kept")
+    await barn.register(b"kept")
+    path = path_of(tmp_path, b"kept")
+    path.unlink()
+    get = barn.chunks.get
+
+    async def get_before_it_comes(digest: bytes, size_bytes: int) -> bytes:
+        try:
+            return await get(digest, size_bytes)
+        finally:
+            path.write_bytes(b"kept")
+
+    monkeypatch.setattr(barn.chunks, "get", get_before_it_comes)
+    assert lost(await verified(barn)) == {}
+    assert not await barn.uploads.find_missing(MODEL, [sha256(b"kept")])
+
+
+async def test_a_damaged_chunk_counts_as_missing_once_a_download_has_verified_it(
+    barn: Barn, tmp_path: Path
+) -> None:
+    await barn.upload(b"kept")
+    await barn.register(b"kept")
+    path_of(tmp_path, b"kept").write_bytes(b"kelt")
+    digests = [sha256(b"kept")]
+
+    async def download(*, verify: bool) -> list[bytes]:
+        batches = barn.downloads.download(MODEL, 1, digests, verify=verify)
+        return [data async for batch in batches for _, data in batch]
+
+    assert await download(verify=False) == [b"kelt"]
+    assert not await barn.uploads.find_missing(MODEL, digests)
+    with pytest.raises(errors.ChunkLost):
+        await download(verify=True)
+    assert await barn.uploads.find_missing(MODEL, digests) == digests
+
+
 async def test_what_is_collected_while_it_is_verified_is_not_lost(
     barn: Barn, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -92,6 +92,8 @@ class FakeRegistry:
         self.watch_requests: list[alias_pb2.WatchAliasesRequest] = []
         self.answers: dict[str, Answers] = {}
         self.corrupt: deque[bytes] = deque()
+        self.verifying: list[bool] = []
+        """Whether each download asked for chunks to be verified before they are sent."""
         self._port = 0
         self._server: grpc.Server | None = None
 
@@ -358,6 +360,7 @@ class _Artifacts(artifact_pb2_grpc.ArtifactServiceServicer):
             yield artifact_pb2.GetManifestResponse(files=[file])
 
     def DownloadChunks(self, request: Any, context: Any) -> Iterator[Any]:  # noqa: N802
+        self._registry.verifying.append(request.verify)
         for digest in request.sha256:
             data = self._registry.chunks.get(digest)
             if data is None:

@@ -58,8 +58,8 @@ class ChunkSource:
         What is delivered is valid during the call of `deliver` alone.
 
         Raises:
-            ChecksumMismatch: The server sends wrong bytes, again and again.
-            ChunkLost: The server does not have a chunk any more.
+            ChecksumMismatch: Wrong bytes arrive, again and again, of what the server holds intact.
+            ChunkLost: The server does not have a chunk any more, or what it has is damaged.
         """
         left = {ref.sha256: ref for ref in refs}
         attempts = self._persistence.attempts()
@@ -67,7 +67,8 @@ class ChunkSource:
         while left:
             before = len(left)
             try:
-                self._fetch_some(left, deliver)
+                # Of wrong bytes the server must tell whether it holds them, or the way is to blame.
+                self._fetch_some(left, deliver, verify=mismatches > 0)
             except ChecksumMismatch:
                 mismatches += 1
                 if mismatches >= _MISMATCHES:
@@ -78,16 +79,20 @@ class ChunkSource:
                 attempts.failed(error)
 
     def _fetch_some(
-        self, left: dict[bytes, ChunkRef], deliver: Callable[[ChunkRef, Bytes], None]
+        self,
+        left: dict[bytes, ChunkRef],
+        deliver: Callable[[ChunkRef, Bytes], None],
+        *,
+        verify: bool,
     ) -> None:
         """Delivers what comes over one stream, and takes it from what is left."""
-        for digest, data in self._stream(list(left.values())):
+        for digest, data in self._stream(list(left.values()), verify=verify):
             ref = left.get(digest)
             if ref is None:
                 raise ResponseInvalid("The server sent a chunk that was not asked for.")
             if not _matches(ref, data):
                 raise ChecksumMismatch(
-                    f"The server sent bytes of chunk {digest.hex()} that do not have its digest."
+                    f"Bytes arrived for chunk {digest.hex()} that do not have its digest."
                 )
             deliver(ref, data)
             if self._cache is not None:
@@ -97,10 +102,13 @@ class ChunkSource:
         if left:
             raise ConnectionLost("The server ended the download early.")
 
-    def _stream(self, refs: list[ChunkRef]) -> Iterator[tuple[bytes, memoryview]]:
+    def _stream(self, refs: list[ChunkRef], *, verify: bool) -> Iterator[tuple[bytes, memoryview]]:
         size_bytes = sum(ref.size_bytes for ref in refs)
         request = pb.DownloadChunksRequest(
-            model=self._model, version=self._version, sha256=[ref.sha256 for ref in refs]
+            model=self._model,
+            version=self._version,
+            sha256=[ref.sha256 for ref in refs],
+            verify=verify,
         )
         timeout_seconds = stream_timeout_seconds(
             size_bytes, timeout_seconds=self._caller.connection.timeout_seconds

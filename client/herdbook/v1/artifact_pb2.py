@@ -26,7 +26,7 @@ from google.protobuf import duration_pb2 as google_dot_protobuf_dot_duration__pb
 from herdbook.v1 import manifest_pb2 as herdbook_dot_v1_dot_manifest__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1aherdbook/v1/artifact.proto\x12\x0bherdbook.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1aherdbook/v1/manifest.proto\"%\n\x05\x43hunk\x12\x0e\n\x06sha256\x18\x01 \x01(\x0c\x12\x0c\n\x04\x64\x61ta\x18\x02 \x01(\x0c\"9\n\x18\x46indMissingChunksRequest\x12\r\n\x05model\x18\x01 \x01(\t\x12\x0e\n\x06sha256\x18\x02 \x03(\x0c\"3\n\x19\x46indMissingChunksResponse\x12\x16\n\x0emissing_sha256\x18\x01 \x03(\x0c\"H\n\x13UploadChunksRequest\x12\r\n\x05model\x18\x01 \x01(\t\x12\"\n\x06\x63hunks\x18\x02 \x03(\x0b\x32\x12.herdbook.v1.Chunk\"?\n\x14UploadChunksResponse\x12\x13\n\x0b\x63hunk_count\x18\x01 \x01(\x03\x12\x12\n\nsize_bytes\x18\x02 \x01(\x03\"=\n\x10WriteFileRequest\x12\r\n\x05model\x18\x01 \x01(\t\x12\x0c\n\x04path\x18\x02 \x01(\t\x12\x0c\n\x04\x64\x61ta\x18\x03 \x01(\x0c\"H\n\x11WriteFileResponse\x12\x1f\n\x04\x66ile\x18\x01 \x01(\x0b\x32\x11.herdbook.v1.File\x12\x12\n\nsize_bytes\x18\x02 \x01(\x03\"\'\n\x12GetManifestRequest\x12\x11\n\treference\x18\x01 \x01(\t\"g\n\x13GetManifestResponse\x12\r\n\x05model\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\x05\x12\x0e\n\x06\x64igest\x18\x03 \x01(\t\x12 \n\x05\x66iles\x18\x04 \x03(\x0b\x32\x11.herdbook.v1.File\"G\n\x15\x44ownloadChunksRequest\x12\r\n\x05model\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\x05\x12\x0e\n\x06sha256\x18\x03 \x03(\x0c\"<\n\x16\x44ownloadChunksResponse\x12\"\n\x06\x63hunks\x18\x01 \x03(\x0b\x32\x12.herdbook.v1.Chunk\"Q\n\x0fReadFileRequest\x12\x11\n\treference\x18\x01 \x01(\t\x12\x0c\n\x04path\x18\x02 \x01(\t\x12\x0e\n\x06offset\x18\x03 \x01(\x03\x12\r\n\x05limit\x18\x04 \x01(\x03\"E\n\x10ReadFileResponse\x12\x0f\n\x07version\x18\x01 \x01(\x05\x12\x12\n\nsize_bytes\x18\x02 \x01(\x03\x12\x0c\n\x04\x64\x61ta\x18\x03 \x01(\x0c\"P\n\x15\x43ollectGarbageRequest\x12\r\n\x05\x61pply\x18\x01 \x01(\x08\x12(\n\x05grace\x18\x02 \x01(\x0b\x32\x19.google.protobuf.Duration\"R\n\x16\x43ollectGarbageResponse\x12\x13\n\x0b\x63hunk_count\x18\x01 \x01(\x03\x12\x12\n\nsize_bytes\x18\x02 \x01(\x03\x12\x0f\n\x07\x64\x65leted\x18\x03 \x01(\x08\"<\n\x13VerifyChunksRequest\x12\x11\n\treference\x18\x01 \x01(\t\x12\x12\n\npage_token\x18\x02 \x01(\t\"\xad\x01\n\x14VerifyChunksResponse\x12\x15\n\rchecked_count\x18\x01 \x01(\x03\x12\x15\n\rchecked_bytes\x18\x02 \x01(\x03\x12\x13\n\x0btotal_count\x18\x03 \x01(\x03\x12\x13\n\x0btotal_bytes\x18\x04 \x01(\x03\x12$\n\x04lost\x18\x05 \x03(\x0b\x32\x16.herdbook.v1.LostChunk\x12\x17\n\x0fnext_page_token\x18\x06 \x01(\t\"A\n\tLostChunk\x12\x0e\n\x06sha256\x18\x01 \x01(\x0c\x12\x12\n\nsize_bytes\x18\x02 \x01(\x03\x12\x10\n\x08versions\x18\x03 \x03(\t2\xc6\x05\n\x0f\x41rtifactService\x12\x62\n\x11\x46indMissingChunks\x12%.herdbook.v1.FindMissingChunksRequest\x1a&.herdbook.v1.FindMissingChunksResponse\x12U\n\x0cUploadChunks\x12 .herdbook.v1.UploadChunksRequest\x1a!.herdbook.v1.UploadChunksResponse(\x01\x12L\n\tWriteFile\x12\x1d.herdbook.v1.WriteFileRequest\x1a\x1e.herdbook.v1.WriteFileResponse(\x01\x12R\n\x0bGetManifest\x12\x1f.herdbook.v1.GetManifestRequest\x1a .herdbook.v1.GetManifestResponse0\x01\x12[\n\x0e\x44ownloadChunks\x12\".herdbook.v1.DownloadChunksRequest\x1a#.herdbook.v1.DownloadChunksResponse0\x01\x12I\n\x08ReadFile\x12\x1c.herdbook.v1.ReadFileRequest\x1a\x1d.herdbook.v1.ReadFileResponse0\x01\x12Y\n\x0e\x43ollectGarbage\x12\".herdbook.v1.CollectGarbageRequest\x1a#.herdbook.v1.CollectGarbageResponse\x12S\n\x0cVerifyChunks\x12 .herdbook.v1.VerifyChunksRequest\x1a!.herdbook.v1.VerifyChunksResponseBD\n\x0bherdbook.v1B\rArtifactProtoP\x01Z\x16herdbook/v1;herdbookv1\xaa\x02\x0bHerdbook.V1b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1aherdbook/v1/artifact.proto\x12\x0bherdbook.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1aherdbook/v1/manifest.proto\"%\n\x05\x43hunk\x12\x0e\n\x06sha256\x18\x01 \x01(\x0c\x12\x0c\n\x04\x64\x61ta\x18\x02 \x01(\x0c\"9\n\x18\x46indMissingChunksRequest\x12\r\n\x05model\x18\x01 \x01(\t\x12\x0e\n\x06sha256\x18\x02 \x03(\x0c\"3\n\x19\x46indMissingChunksResponse\x12\x16\n\x0emissing_sha256\x18\x01 \x03(\x0c\"H\n\x13UploadChunksRequest\x12\r\n\x05model\x18\x01 \x01(\t\x12\"\n\x06\x63hunks\x18\x02 \x03(\x0b\x32\x12.herdbook.v1.Chunk\"?\n\x14UploadChunksResponse\x12\x13\n\x0b\x63hunk_count\x18\x01 \x01(\x03\x12\x12\n\nsize_bytes\x18\x02 \x01(\x03\"=\n\x10WriteFileRequest\x12\r\n\x05model\x18\x01 \x01(\t\x12\x0c\n\x04path\x18\x02 \x01(\t\x12\x0c\n\x04\x64\x61ta\x18\x03 \x01(\x0c\"H\n\x11WriteFileResponse\x12\x1f\n\x04\x66ile\x18\x01 \x01(\x0b\x32\x11.herdbook.v1.File\x12\x12\n\nsize_bytes\x18\x02 \x01(\x03\"\'\n\x12GetManifestRequest\x12\x11\n\treference\x18\x01 \x01(\t\"g\n\x13GetManifestResponse\x12\r\n\x05model\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\x05\x12\x0e\n\x06\x64igest\x18\x03 \x01(\t\x12 \n\x05\x66iles\x18\x04 \x03(\x0b\x32\x11.herdbook.v1.File\"W\n\x15\x44ownloadChunksRequest\x12\r\n\x05model\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\x05\x12\x0e\n\x06sha256\x18\x03 \x03(\x0c\x12\x0e\n\x06verify\x18\x04 \x01(\x08\"<\n\x16\x44ownloadChunksResponse\x12\"\n\x06\x63hunks\x18\x01 \x03(\x0b\x32\x12.herdbook.v1.Chunk\"Q\n\x0fReadFileRequest\x12\x11\n\treference\x18\x01 \x01(\t\x12\x0c\n\x04path\x18\x02 \x01(\t\x12\x0e\n\x06offset\x18\x03 \x01(\x03\x12\r\n\x05limit\x18\x04 \x01(\x03\"E\n\x10ReadFileResponse\x12\x0f\n\x07version\x18\x01 \x01(\x05\x12\x12\n\nsize_bytes\x18\x02 \x01(\x03\x12\x0c\n\x04\x64\x61ta\x18\x03 \x01(\x0c\"P\n\x15\x43ollectGarbageRequest\x12\r\n\x05\x61pply\x18\x01 \x01(\x08\x12(\n\x05grace\x18\x02 \x01(\x0b\x32\x19.google.protobuf.Duration\"R\n\x16\x43ollectGarbageResponse\x12\x13\n\x0b\x63hunk_count\x18\x01 \x01(\x03\x12\x12\n\nsize_bytes\x18\x02 \x01(\x03\x12\x0f\n\x07\x64\x65leted\x18\x03 \x01(\x08\"<\n\x13VerifyChunksRequest\x12\x11\n\treference\x18\x01 \x01(\t\x12\x12\n\npage_token\x18\x02 \x01(\t\"\xad\x01\n\x14VerifyChunksResponse\x12\x15\n\rchecked_count\x18\x01 \x01(\x03\x12\x15\n\rchecked_bytes\x18\x02 \x01(\x03\x12\x13\n\x0btotal_count\x18\x03 \x01(\x03\x12\x13\n\x0btotal_bytes\x18\x04 \x01(\x03\x12$\n\x04lost\x18\x05 \x03(\x0b\x32\x16.herdbook.v1.LostChunk\x12\x17\n\x0fnext_page_token\x18\x06 \x01(\t\"A\n\tLostChunk\x12\x0e\n\x06sha256\x18\x01 \x01(\x0c\x12\x12\n\nsize_bytes\x18\x02 \x01(\x03\x12\x10\n\x08versions\x18\x03 \x03(\t2\xc6\x05\n\x0f\x41rtifactService\x12\x62\n\x11\x46indMissingChunks\x12%.herdbook.v1.FindMissingChunksRequest\x1a&.herdbook.v1.FindMissingChunksResponse\x12U\n\x0cUploadChunks\x12 .herdbook.v1.UploadChunksRequest\x1a!.herdbook.v1.UploadChunksResponse(\x01\x12L\n\tWriteFile\x12\x1d.herdbook.v1.WriteFileRequest\x1a\x1e.herdbook.v1.WriteFileResponse(\x01\x12R\n\x0bGetManifest\x12\x1f.herdbook.v1.GetManifestRequest\x1a .herdbook.v1.GetManifestResponse0\x01\x12[\n\x0e\x44ownloadChunks\x12\".herdbook.v1.DownloadChunksRequest\x1a#.herdbook.v1.DownloadChunksResponse0\x01\x12I\n\x08ReadFile\x12\x1c.herdbook.v1.ReadFileRequest\x1a\x1d.herdbook.v1.ReadFileResponse0\x01\x12Y\n\x0e\x43ollectGarbage\x12\".herdbook.v1.CollectGarbageRequest\x1a#.herdbook.v1.CollectGarbageResponse\x12S\n\x0cVerifyChunks\x12 .herdbook.v1.VerifyChunksRequest\x1a!.herdbook.v1.VerifyChunksResponseBD\n\x0bherdbook.v1B\rArtifactProtoP\x01Z\x16herdbook/v1;herdbookv1\xaa\x02\x0bHerdbook.V1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -53,23 +53,23 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_GETMANIFESTRESPONSE']._serialized_start=571
   _globals['_GETMANIFESTRESPONSE']._serialized_end=674
   _globals['_DOWNLOADCHUNKSREQUEST']._serialized_start=676
-  _globals['_DOWNLOADCHUNKSREQUEST']._serialized_end=747
-  _globals['_DOWNLOADCHUNKSRESPONSE']._serialized_start=749
-  _globals['_DOWNLOADCHUNKSRESPONSE']._serialized_end=809
-  _globals['_READFILEREQUEST']._serialized_start=811
-  _globals['_READFILEREQUEST']._serialized_end=892
-  _globals['_READFILERESPONSE']._serialized_start=894
-  _globals['_READFILERESPONSE']._serialized_end=963
-  _globals['_COLLECTGARBAGEREQUEST']._serialized_start=965
-  _globals['_COLLECTGARBAGEREQUEST']._serialized_end=1045
-  _globals['_COLLECTGARBAGERESPONSE']._serialized_start=1047
-  _globals['_COLLECTGARBAGERESPONSE']._serialized_end=1129
-  _globals['_VERIFYCHUNKSREQUEST']._serialized_start=1131
-  _globals['_VERIFYCHUNKSREQUEST']._serialized_end=1191
-  _globals['_VERIFYCHUNKSRESPONSE']._serialized_start=1194
-  _globals['_VERIFYCHUNKSRESPONSE']._serialized_end=1367
-  _globals['_LOSTCHUNK']._serialized_start=1369
-  _globals['_LOSTCHUNK']._serialized_end=1434
-  _globals['_ARTIFACTSERVICE']._serialized_start=1437
-  _globals['_ARTIFACTSERVICE']._serialized_end=2147
+  _globals['_DOWNLOADCHUNKSREQUEST']._serialized_end=763
+  _globals['_DOWNLOADCHUNKSRESPONSE']._serialized_start=765
+  _globals['_DOWNLOADCHUNKSRESPONSE']._serialized_end=825
+  _globals['_READFILEREQUEST']._serialized_start=827
+  _globals['_READFILEREQUEST']._serialized_end=908
+  _globals['_READFILERESPONSE']._serialized_start=910
+  _globals['_READFILERESPONSE']._serialized_end=979
+  _globals['_COLLECTGARBAGEREQUEST']._serialized_start=981
+  _globals['_COLLECTGARBAGEREQUEST']._serialized_end=1061
+  _globals['_COLLECTGARBAGERESPONSE']._serialized_start=1063
+  _globals['_COLLECTGARBAGERESPONSE']._serialized_end=1145
+  _globals['_VERIFYCHUNKSREQUEST']._serialized_start=1147
+  _globals['_VERIFYCHUNKSREQUEST']._serialized_end=1207
+  _globals['_VERIFYCHUNKSRESPONSE']._serialized_start=1210
+  _globals['_VERIFYCHUNKSRESPONSE']._serialized_end=1383
+  _globals['_LOSTCHUNK']._serialized_start=1385
+  _globals['_LOSTCHUNK']._serialized_end=1450
+  _globals['_ARTIFACTSERVICE']._serialized_start=1453
+  _globals['_ARTIFACTSERVICE']._serialized_end=2163
 # @@protoc_insertion_point(module_scope)

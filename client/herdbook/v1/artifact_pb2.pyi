@@ -277,10 +277,15 @@ class DownloadChunksRequest(_message.Message):
     MODEL_FIELD_NUMBER: _builtins.int
     VERSION_FIELD_NUMBER: _builtins.int
     SHA256_FIELD_NUMBER: _builtins.int
+    VERIFY_FIELD_NUMBER: _builtins.int
     model: _builtins.str
     """The model's name."""
     version: _builtins.int
     """The number of the version whose manifest lists the chunks."""
+    verify: _builtins.bool
+    """Hash every chunk before it is sent; a damaged one then ends the call with CHUNK_LOST, and counts as missing. To be set when a
+    chunk came that does not have its digest; unset costs less.
+    """
     @_builtins.property
     def sha256(self) -> _containers.RepeatedScalarFieldContainer[_builtins.bytes]:
         """SHA-256 digests of 32 bytes each; 10,000 at most."""
@@ -291,10 +296,11 @@ class DownloadChunksRequest(_message.Message):
         model: _builtins.str = ...,
         version: _builtins.int = ...,
         sha256: _abc.Iterable[_builtins.bytes] | None = ...,
+        verify: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["model", b"model", "sha256", b"sha256", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["model", b"model", "sha256", b"sha256", "verify", b"verify", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -134,7 +134,7 @@ class ArtifactServiceServicer(object):
     def DownloadChunks(self, request, context):
         """Streams chunks of one version, in the order asked for, each as often as asked for. Idempotent; after a break ask for
         the rest. The receiver hashes every chunk before use. NOT_FOUND / VERSION_NOT_FOUND …, CHUNK_NOT_FOUND (the version's
-        manifest does not list it); DATA_LOSS / CHUNK_LOST (it should be there and is not).
+        manifest does not list it); DATA_LOSS / CHUNK_LOST (it should be there and is not; pushing the same files again heals it).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

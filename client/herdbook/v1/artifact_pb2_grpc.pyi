@@ -63,7 +63,7 @@ class ArtifactServiceStub:
     DownloadChunks: _grpc.UnaryStreamMultiCallable[_artifact_pb2.DownloadChunksRequest, _artifact_pb2.DownloadChunksResponse]
     """Streams chunks of one version, in the order asked for, each as often as asked for. Idempotent; after a break ask for
     the rest. The receiver hashes every chunk before use. NOT_FOUND / VERSION_NOT_FOUND …, CHUNK_NOT_FOUND (the version's
-    manifest does not list it); DATA_LOSS / CHUNK_LOST (it should be there and is not).
+    manifest does not list it); DATA_LOSS / CHUNK_LOST (it should be there and is not; pushing the same files again heals it).
     """
     ReadFile: _grpc.UnaryStreamMultiCallable[_artifact_pb2.ReadFileRequest, _artifact_pb2.ReadFileResponse]
     """Streams a byte range of one file of a version, in at least one message. Idempotent. NOT_FOUND / VERSION_NOT_FOUND …,
@@ -115,7 +115,7 @@ class ArtifactServiceAsyncStub(ArtifactServiceStub):
     DownloadChunks: _aio.UnaryStreamMultiCallable[_artifact_pb2.DownloadChunksRequest, _artifact_pb2.DownloadChunksResponse]  # type: ignore[assignment]
     """Streams chunks of one version, in the order asked for, each as often as asked for. Idempotent; after a break ask for
     the rest. The receiver hashes every chunk before use. NOT_FOUND / VERSION_NOT_FOUND …, CHUNK_NOT_FOUND (the version's
-    manifest does not list it); DATA_LOSS / CHUNK_LOST (it should be there and is not).
+    manifest does not list it); DATA_LOSS / CHUNK_LOST (it should be there and is not; pushing the same files again heals it).
     """
     ReadFile: _aio.UnaryStreamMultiCallable[_artifact_pb2.ReadFileRequest, _artifact_pb2.ReadFileResponse]  # type: ignore[assignment]
     """Streams a byte range of one file of a version, in at least one message. Idempotent. NOT_FOUND / VERSION_NOT_FOUND …,
@@ -194,7 +194,7 @@ class ArtifactServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_abc.Iterator[_artifact_pb2.DownloadChunksResponse], _abc.AsyncIterator[_artifact_pb2.DownloadChunksResponse]]:
         """Streams chunks of one version, in the order asked for, each as often as asked for. Idempotent; after a break ask for
         the rest. The receiver hashes every chunk before use. NOT_FOUND / VERSION_NOT_FOUND …, CHUNK_NOT_FOUND (the version's
-        manifest does not list it); DATA_LOSS / CHUNK_LOST (it should be there and is not).
+        manifest does not list it); DATA_LOSS / CHUNK_LOST (it should be there and is not; pushing the same files again heals it).
         """
 
     @_abc_1.abstractmethod

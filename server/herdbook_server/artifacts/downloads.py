@@ -104,18 +104,18 @@ class Downloads:
                 first = False
 
     async def download(
-        self, model: str, version: int, digests: Sequence[bytes]
+        self, model: str, version: int, digests: Sequence[bytes], *, verify: bool = False
     ) -> AsyncGenerator[Sequence[tuple[bytes, bytes]], None]:
         """Yield chunks of a version with their digests, in the order asked.
 
-        A batch holds several small chunks, 2 MiB in all at most. The bytes are not hashed again:
-        the receiver does that.
+        A batch holds several small chunks, 2 MiB in all at most. The bytes are not hashed again
+        unless they are to be verified: the receiver does that.
 
         Raises:
             FieldInvalid: There are too many digests, or one that is none.
             NotFound: There is no such version, or its manifest lists no such chunk.
             NoManifest: The version's contents lie outside the registry.
-            ChunkLost: A chunk is gone, or has another size.
+            ChunkLost: A chunk is gone, or has another size; verified, if it is damaged at all.
             StoreUnavailable: The store does not answer.
         """
         rules.check_name(model)
@@ -125,7 +125,8 @@ class Downloads:
             _, manifest = await contents_of(records, ByNumber(model, version))
             sizes = await records.manifests.listed(manifest, list(set(digests)))
         refs = [ChunkRef(digest, _size(sizes, digest)) for digest in digests]
-        async with aclosing(_batches(_ahead(self._fetch, refs, self._room))) as batches:
+        fetch = self._fetch_verified if verify else self._fetch
+        async with aclosing(_batches(_ahead(fetch, refs, self._room))) as batches:
             async for batch in batches:
                 yield batch
 

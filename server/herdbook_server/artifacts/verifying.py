@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import logging
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -85,7 +86,7 @@ class Verifier:
             here = place or await _beginning(records, reference)
             total = None if place else await _total(records, here)
             listed = await _listed(records, here)
-        found = await self._check_some(listed)
+        found = await self._check(listed, seconds=SECONDS)
         lost = await self._note(found)
         ended = len(found) == len(listed) < CHUNKS_AT_MOST
         return Verified(
@@ -95,10 +96,12 @@ class Verifier:
             None if ended else Place(here.manifest, listed[len(found) - 1].digest),
         )
 
-    async def _check_some(self, refs: Sequence[ChunkRef]) -> dict[ChunkRef, str | None]:
+    async def _check(
+        self, refs: Sequence[ChunkRef], *, seconds: float = math.inf
+    ) -> dict[ChunkRef, str | None]:
         """Return the chunks that there was time for, and what is wrong with each."""
         time = asyncio.get_running_loop().time
-        deadline = time() + SECONDS
+        deadline = time() + seconds
         found: dict[ChunkRef, str | None] = {}
         for start in range(0, len(refs), READ_AT_ONCE):
             group = refs[start : start + READ_AT_ONCE]
@@ -114,10 +117,18 @@ class Verifier:
         except (ChunkMissing, ChunkDamaged) as error:
             return str(error)
         except StoreError as error:
-            raise refusal(error) from error
+            await self._require_store()
+            return str(error)
         if await asyncio.to_thread(_sha256, data) == ref.digest:
             return None
         return f"The store holds other bytes than those of chunk {ref.digest.hex()}."
+
+    async def _require_store(self) -> None:
+        """Tell a store that is away from one that has a single chunk that cannot be read."""
+        try:
+            await self._chunks.check()
+        except StoreError as error:
+            raise refusal(error) from error
 
     async def _note(self, found: Mapping[ChunkRef, str | None]) -> Sequence[ChunkRef]:
         """Have the index know what was found; return what is lost, and not collected meanwhile."""
@@ -129,6 +140,14 @@ class Verifier:
             return []
         async with self._database.bookkeep() as records:
             lost = [damaged[digest] for digest in await records.chunks.lose(list(damaged))]
+        return await self._still_lost(lost)
+
+    async def _still_lost(self, refs: Sequence[ChunkRef]) -> Sequence[ChunkRef]:
+        """Look again: a push may have brought a chunk since, and a disk may have found it."""
+        found = await self._check(refs)
+        lost = [ref for ref in refs if found[ref]]
+        async with self._database.bookkeep(durable=False) as records:
+            await records.chunks.regain([ref.digest for ref in refs if not found[ref]])
         for ref in lost:
             logger.error("%s", found[ref])
         return lost

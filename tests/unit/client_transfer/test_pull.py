@@ -117,6 +117,15 @@ def test_a_bad_chunk_is_fetched_again(
     assert tree(tmp_path / "out") == tree(files)
 
 
+def test_a_server_whose_bytes_were_wrong_is_asked_to_verify_what_it_sends(
+    registry: FakeRegistry, client: Client
+) -> None:
+    registry.corrupt.append(b"bad")
+    with client.open_file("m:1", "large.bin") as remote:
+        remote.read(1)
+    assert registry.verifying == [False, True]
+
+
 def test_a_chunk_that_stays_bad_is_never_seen(
     registry: FakeRegistry, client: Client, tmp_path: Path
 ) -> None:

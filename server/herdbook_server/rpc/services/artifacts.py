@@ -69,7 +69,9 @@ class ArtifactServicer(artifact_pb2_grpc.ArtifactServiceServicer):
     async def DownloadChunks(
         self, request: pb.DownloadChunksRequest, context: Context
     ) -> AsyncIterator[pb.DownloadChunksResponse]:
-        chunks = self._downloads.download(request.model, request.version, request.sha256)
+        chunks = self._downloads.download(
+            request.model, request.version, request.sha256, verify=request.verify
+        )
         async with aclosing(chunks) as batches:
             async for batch in batches:
                 yield pb.DownloadChunksResponse(chunks=wire.chunks(batch))
