@@ -1,4 +1,4 @@
-"""What is written to disk, made to last."""
+"""Files as they are read, and made to last, where others may do as they like."""
 
 from __future__ import annotations
 
@@ -10,6 +10,20 @@ from typing import Final
 
 _SYNCS_AT_ONCE: Final = 8
 """Disks make several durable in little more time than one."""
+
+NO_WAIT: Final = getattr(os, "O_NONBLOCK", 0)
+"""Opens a pipe that somebody has put in the place of a file, and does not wait for its bytes."""
+
+
+def read_at_most(path: Path, max_bytes: int) -> bytes:
+    """Reads a file that should not be longer.
+
+    Raises:
+        OSError: It cannot be read.
+    """
+    descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_CLOEXEC", 0) | NO_WAIT)
+    with open(descriptor, "rb", buffering=0) as file:  # noqa: PTH123
+        return file.read(max_bytes) or b""
 
 
 def sync(path: Path) -> None:

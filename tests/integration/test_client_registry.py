@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import uuid
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
@@ -228,3 +229,37 @@ def test_what_was_pushed_is_verified_where_it_is_and_where_it_was_pulled_to(
     )
     with pytest.raises(errors.SourceNotFound):
         client.verify_copy(model, tmp_path / "nowhere")
+
+
+def test_a_directory_is_verified_as_a_push_finds_it(
+    client: Any, model: str, tmp_path: Path
+) -> None:
+    pushed, linked = tmp_path / "pushed", tmp_path / "linked"
+    for directory in (pushed, linked, pushed / "empty"):
+        directory.mkdir()
+    (pushed / "cafe\N{COMBINING ACUTE ACCENT}.bin").write_bytes(b"weights")
+    (linked / "config").write_bytes(b"{}")
+    (pushed / "deep").symlink_to(linked)
+    client.push(model, pushed)
+    assert client.verify_copy(model, pushed).whole
+    os.mkfifo(pushed / "pipe")
+    (pushed / "nowhere").symlink_to(tmp_path / "nowhere")
+    report = client.verify_copy(model, pushed)
+    assert report == herdbook.CopyReport((), (), ("nowhere", "pipe"))
+    (pushed / "deep/back").symlink_to(pushed)
+    with pytest.raises(errors.SourceInvalid):
+        client.verify_copy(model, pushed)
+
+
+def test_a_pipe_in_the_place_of_a_file_is_damage_and_not_waited_for(
+    client: Any, model: str, tmp_path: Path
+) -> None:
+    (tmp_path / "pushed").mkdir()
+    file = tmp_path / "pushed/empty"
+    file.touch()
+    client.push(model, tmp_path / "pushed")
+    file.unlink()
+    os.mkfifo(file)
+    assert client.verify_copy(model, tmp_path / "pushed").damaged == ("empty",)
+    client.pull(model, tmp_path / "pushed", overwrite=True)
+    assert file.read_bytes() == b""

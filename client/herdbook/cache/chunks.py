@@ -10,7 +10,9 @@ import threading
 from herdbook.cache.eviction import Evictor, remove_abandoned
 from herdbook.cache.index import ChunkIndex
 from herdbook.cache.layout import Layout, touch
+from herdbook.core.manifests import MAX_CHUNK_BYTES
 from herdbook.errors import HerdbookError
+from herdbook.files import read_at_most
 
 _SPARED_SHARE = 0.05
 
@@ -34,7 +36,7 @@ class LooseChunks:
         """Returns the chunk with this SHA-256, or None; loose ones have yet to be hashed."""
         path = self._layout.chunk(digest)
         try:
-            data = path.read_bytes()
+            data = read_at_most(path, MAX_CHUNK_BYTES)
             touch(path)
         except OSError:
             place = self._index.find(digest)

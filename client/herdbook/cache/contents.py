@@ -15,11 +15,11 @@ from typing import TypeVar
 from herdbook.cache.layout import kind_of
 from herdbook.core.values.artifacts import ChunkRef, File
 from herdbook.errors import Cancelled
+from herdbook.files import NO_WAIT
 
 _WORKERS = min(4, os.cpu_count() or 1)
 _SPAN_CHUNKS = 32
 _BATCH = 1024
-_NO_WAIT = getattr(os, "O_NONBLOCK", 0)
 
 T = TypeVar("T")
 
@@ -35,8 +35,7 @@ class Stretch:
     def read(self) -> bytes | None:
         """Returns the chunk if its bytes are here; None if the file holds something else."""
         try:
-            # A pipe that somebody put here is not waited for.
-            descriptor = os.open(self.path, os.O_RDONLY | os.O_CLOEXEC | _NO_WAIT)
+            descriptor = os.open(self.path, os.O_RDONLY | os.O_CLOEXEC | NO_WAIT)
             try:
                 data = os.pread(descriptor, self.chunk.size_bytes, self.offset)
             finally:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from herdbook.cache.good import GoodRecords
-from herdbook.cache.layout import Layout, remove_whatever
+from herdbook.cache.layout import Layout, children, remove_whatever
 from herdbook.cache.locks import try_lock, wait_for_lock
 from herdbook.errors import LocalDiskFull
 
@@ -93,17 +93,17 @@ class Evictor:
     def entries(self) -> Iterator[Entry]:
         """Yields what lies in the cache."""
         for parent in (self._layout.versions, self._layout.incoming):
-            for directory in _children(parent):
+            for directory in children(parent):
                 if directory.name.startswith("."):
                     # Whoever moved it aside is about to delete it.
                     continue
                 yield Entry(
                     self._used_at(directory), tree_bytes(directory), directory.name, directory
                 )
-        for shelf in _children(self._layout.chunks):
-            for path in _children(shelf):
+        for shelf in children(self._layout.chunks):
+            for path in children(shelf):
                 with contextlib.suppress(FileNotFoundError):
-                    found = path.stat()
+                    found = path.lstat()
                     yield Entry(found.st_mtime, found.st_size, "", path)
 
     def _used_at(self, directory: Path) -> float:
@@ -114,7 +114,7 @@ class Evictor:
 
     def _evict(self, entry: Entry) -> bool:
         if not entry.name:
-            entry.path.unlink(missing_ok=True)
+            remove_whatever(entry.path)
             return True
         lock = try_lock(self._layout.use_lock(entry.name), exclusive=True)
         if lock is None:
@@ -136,17 +136,10 @@ def _remove_version(directory: Path) -> None:
 
 def remove_abandoned(directory: Path) -> None:
     """Deletes what a killed process was about to: its names begin with a dot."""
-    for path in _children(directory):
+    for path in children(directory):
         with contextlib.suppress(OSError):
             if path.name.startswith(".") and time.time() - path.stat().st_mtime > ABANDONED_SECONDS:
                 remove_whatever(path)
-
-
-def _children(directory: Path) -> list[Path]:
-    try:
-        return sorted(directory.iterdir())
-    except (FileNotFoundError, NotADirectoryError):
-        return []
 
 
 def tree_bytes(directory: Path) -> int:

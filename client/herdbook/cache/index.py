@@ -6,7 +6,7 @@ import threading
 from collections.abc import Callable, Collection, Iterator
 
 from herdbook.cache.contents import Stretch, stretches
-from herdbook.cache.layout import PREFIX, Layout
+from herdbook.cache.layout import PREFIX, Layout, children
 from herdbook.cache.manifests import read_manifest
 from herdbook.core.values.artifacts import ChunkRef
 
@@ -56,7 +56,7 @@ class ChunkIndex:
 
 
 def _version_stretches(layout: Layout, needed: Callable[[], bool]) -> Iterator[Stretch]:
-    for directory in sorted(layout.versions.iterdir()):
+    for directory in children(layout.versions):
         if not needed():
             return
         manifest = read_manifest(directory / "manifest", PREFIX + directory.name)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -9,9 +10,11 @@ from datetime import UTC, datetime
 from herdbook.cache.contents import damaged_files, is_well_formed, strays
 from herdbook.cache.eviction import Entry, Evictor
 from herdbook.cache.good import GoodRecords
-from herdbook.cache.layout import PREFIX, Layout
+from herdbook.cache.layout import PREFIX, Layout, remove_whatever
 from herdbook.cache.locks import try_lock
 from herdbook.cache.manifests import read_manifest
+from herdbook.core.manifests import MAX_CHUNK_BYTES
+from herdbook.files import read_at_most
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,8 +97,9 @@ def check(layout: Layout, evictor: Evictor) -> CacheCheck:
         if not entry.name:
             checked_bytes += entry.size_bytes
             if not _is_sound_chunk(entry):
-                entry.path.unlink(missing_ok=True)
-                removed.append(entry.path.name)
+                with contextlib.suppress(OSError):
+                    remove_whatever(entry.path)
+                    removed.append(entry.path.name)
         elif _is_whole(layout, entry):
             checked_bytes += entry.size_bytes
             if not _is_sound_version(layout, entry):
@@ -130,9 +134,11 @@ def _is_in_use(layout: Layout, entry: Entry) -> bool:
 
 def _is_sound_chunk(entry: Entry) -> bool:
     try:
-        data = entry.path.read_bytes()
+        data = read_at_most(entry.path, MAX_CHUNK_BYTES)
     except FileNotFoundError:
-        return True
+        return not entry.path.is_symlink()
+    except OSError:
+        return False
     return hashlib.sha256(data).hexdigest() == entry.path.name
 
 

@@ -118,6 +118,14 @@ def kind_of(path: str | os.PathLike[str]) -> int | None:
         return None
 
 
+def children(directory: Path) -> list[Path]:
+    """Returns what lies in a directory, by name; nothing if there is none, or none to be read."""
+    try:
+        return sorted(directory.iterdir())
+    except OSError:
+        return []
+
+
 def remove_whatever(path: Path) -> None:
     """Removes what is at a path, of whatever kind, and follows no link; nothing is fine too.
 

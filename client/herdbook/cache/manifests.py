@@ -26,12 +26,12 @@ def digest_of(encoded: bytes) -> str:
 
 
 def read_manifest(path: Path, digest: str) -> Manifest | None:
-    """Returns the manifest in the file at `path`; None if none with this digest is there."""
-    if kind_of(path) != stat.S_IFREG:
-        return None
+    """Returns the manifest in the file at `path`; None if none with this digest can be read."""
     try:
+        if kind_of(path) != stat.S_IFREG:
+            return None
         encoded = path.read_bytes()
-    except FileNotFoundError:
+    except OSError:
         return None
     if digest_of(encoded) != digest:
         return None

@@ -84,12 +84,14 @@ class StagedDirectory:
 
     def _move(self, *, overwrite: bool) -> None:
         old = self._claim.replaced
-        if overwrite and self._destination.exists():
-            self._destination.rename(old)
+        if overwrite:
+            # Another pull may replace it at this moment, too.
+            with suppress(FileNotFoundError):
+                self._destination.rename(old)
         try:
             self._directory.rename(self._destination)
         except OSError as error:
-            if old.exists():
+            with suppress(OSError):
                 old.rename(self._destination)
             if error.errno not in (errno.ENOTEMPTY, errno.EEXIST, errno.ENOTDIR):
                 raise

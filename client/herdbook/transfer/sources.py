@@ -60,13 +60,12 @@ def find_sources(path: Path) -> list[Source]:
         SourceNotFound: There is nothing at the path.
     """
     try:
-        sources = list(_walk(path, "", ())) if path.is_dir() else [_source(path, path.name)]
+        found = find_files(path) if path.is_dir() else [(path, _normal(path.name))]
+        sources = [_source(local, name) for local, name in found]
     except FileNotFoundError as error:
         raise SourceNotFound(f"There is nothing at {error.filename or path}.") from error
     except OSError as error:
-        raise SourceInvalid(
-            f"{error.filename or path} cannot be read: {error.strerror}."
-        ) from error
+        raise unreadable(path, error) from error
     if not 1 <= len(sources) <= MAX_FILES:
         raise SourceInvalid(
             f"{path} holds {len(sources):,} files; a version has 1 to {MAX_FILES:,}."
@@ -90,7 +89,24 @@ def _check_sizes(sources: list[Source]) -> None:
         )
 
 
-def _walk(directory: Path, prefix: str, above: tuple[tuple[int, int], ...]) -> Iterator[Source]:
+def unreadable(path: Path, error: OSError) -> SourceInvalid:
+    """Makes the error of something that is there and cannot be read."""
+    return SourceInvalid(f"{error.filename or path} cannot be read: {error.strerror}.")
+
+
+def find_files(directory: Path) -> Iterator[tuple[Path, str]]:
+    """Yields what is no directory below a directory, and its path from there as a version has it.
+
+    Raises:
+        SourceInvalid: A symbolic link leads back to where it came from.
+        OSError: A directory cannot be read.
+    """
+    return _walk(directory, "", ())
+
+
+def _walk(
+    directory: Path, prefix: str, above: tuple[tuple[int, int], ...]
+) -> Iterator[tuple[Path, str]]:
     status = directory.stat()
     identity = (status.st_dev, status.st_ino)
     if identity in above:
@@ -100,15 +116,18 @@ def _walk(directory: Path, prefix: str, above: tuple[tuple[int, int], ...]) -> I
         if entry.is_dir():
             yield from _walk(local, f"{prefix}{entry.name}/", (*above, identity))
         else:
-            yield _source(local, prefix + entry.name)
+            yield local, _normal(prefix + entry.name)
 
 
-def _source(local: Path, path: str) -> Source:
+def _normal(name: str) -> str:
+    return unicodedata.normalize("NFC", name)
+
+
+def _source(local: Path, name: str) -> Source:
     status = local.stat()
     if not stat.S_ISREG(status.st_mode):
         raise SourceInvalid(f"{local} is no regular file.")
-    name = check_path(unicodedata.normalize("NFC", path))
-    return Source(name, local, status.st_size, _stamp(status))
+    return Source(check_path(name), local, status.st_size, _stamp(status))
 
 
 def _stamp(status: os.stat_result) -> tuple[int, int, int]:

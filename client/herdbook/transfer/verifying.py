@@ -4,51 +4,70 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Iterator
+import stat
 from pathlib import Path
 
 from herdbook.core.values import CopyReport, File, Manifest
+from herdbook.errors import SourceInvalid
+from herdbook.files import NO_WAIT
+from herdbook.transfer.sources import find_files, unreadable
 
 
 def verify_directory(directory: Path, manifest: Manifest) -> bool:
-    """Whether the directory holds every byte of the manifest's files, and nothing else."""
-    expected = {file.path for file in manifest.files}
-    if set(_paths(directory)) != expected:
+    """Whether the directory holds every byte of the manifest's files, and no other file."""
+    try:
+        found = _find(directory)
+        return found.keys() == {file.path for file in manifest.files} and all(
+            _is_whole(found[file.path], file) for file in manifest.files
+        )
+    except SourceInvalid:
         return False
-    return all(_is_whole(directory, file) for file in manifest.files)
 
 
 def compare_directory(directory: Path, manifest: Manifest) -> CopyReport:
-    """Tells in which files the directory differs from the manifest."""
+    """Tells in which files the directory differs from the manifest; as a push would find them.
+
+    Raises:
+        SourceInvalid: Something cannot be read.
+    """
     expected = {file.path: file for file in manifest.files}
-    found = set(_paths(directory))
-    damaged = [path for path in found & expected.keys() if not _is_whole(directory, expected[path])]
+    found = _find(directory)
+    damaged = [
+        path for path in found.keys() & expected if not _is_whole(found[path], expected[path])
+    ]
     return CopyReport(
-        missing=tuple(sorted(expected.keys() - found)),
+        missing=tuple(sorted(expected.keys() - found.keys())),
         damaged=tuple(sorted(damaged)),
-        foreign=tuple(sorted(found - expected.keys())),
+        foreign=tuple(sorted(found.keys() - expected.keys())),
     )
 
 
-def _is_whole(directory: Path, file: File) -> bool:
-    return verify_file(directory.joinpath(*file.path.split("/")), file)
+def _find(directory: Path) -> dict[str, Path]:
+    try:
+        return {name: local for local, name in find_files(directory)}
+    except OSError as error:
+        raise unreadable(directory, error) from error
 
 
-def _paths(directory: Path) -> Iterator[str]:
-    for parent, _, names in os.walk(directory):
-        for name in names:
-            yield (Path(parent) / name).relative_to(directory).as_posix()
-
-
-def verify_file(path: Path, file: File) -> bool:
+def _is_whole(path: Path, file: File) -> bool:
     """Whether a local file has the bytes that a manifest says."""
     try:
-        with path.open("rb", buffering=0) as opened:
-            if os.fstat(opened.fileno()).st_size != file.size_bytes:
-                return False
-            return all(
-                hashlib.sha256(opened.read(chunk.size_bytes)).digest() == chunk.sha256
-                for chunk in file.chunks
+        with open(path, "rb", buffering=0, opener=_open_at_once) as opened:
+            status = os.fstat(opened.fileno())
+            return (
+                stat.S_ISREG(status.st_mode)
+                and status.st_size == file.size_bytes
+                and all(
+                    hashlib.sha256(opened.read(chunk.size_bytes)).digest() == chunk.sha256
+                    for chunk in file.chunks
+                )
             )
-    except OSError:
+    except FileNotFoundError:
         return False
+    except OSError as error:
+        raise unreadable(path, error) from error
+
+
+def _open_at_once(path: str, flags: int) -> int:
+    """Opens a file; a pipe in its place is not waited for."""
+    return os.open(path, flags | NO_WAIT)

@@ -10,6 +10,8 @@ from pathlib import Path
 import pytest
 
 from herdbook.cache import Cache
+from herdbook.cache.layout import Layout
+from herdbook.core.manifests import MAX_CHUNK_BYTES
 from tests.unit.cache.sources import MemorySource, Offline
 
 FILES = {"model.bin": b"m" * 2500, "deep/er/a": b"a" * 1500, "deep/b": b"b"}
@@ -129,6 +131,39 @@ def test_a_version_of_the_wrong_shape_is_in_nobodys_way(cache: Cache, source: Me
     other = MemorySource({"other": b"o" * 10})
     with cache.acquire(other.digest, other) as version:
         assert contents(version.path) == other.files
+
+
+def test_what_is_no_chunk_is_neither_waited_for_nor_read_for_ever(
+    cache: Cache, source: MemorySource
+) -> None:
+    pipe, endless, loop, directory = (bytes([number]) * 32 for number in range(4))
+    layout = Layout(cache.directory)
+    layout.prepare()
+    for digest in (pipe, endless, loop, directory):
+        layout.chunk(digest).parent.mkdir(exist_ok=True)
+    os.mkfifo(layout.chunk(pipe))
+    layout.chunk(endless).symlink_to("/dev/zero")
+    layout.chunk(loop).symlink_to(layout.chunk(loop))
+    (layout.chunk(directory) / "deep").mkdir(parents=True)
+    assert cache.get(pipe) == b""
+    assert cache.get(endless) == bytes(MAX_CHUNK_BYTES)
+    assert cache.get(loop) is None
+    assert cache.get(directory) is None
+    cache.acquire(source.digest, source).release()
+    assert set(cache.check().removed_chunks) == {
+        layout.chunk(digest).name for digest in (pipe, endless, loop, directory)
+    }
+    assert cache.check().removed_chunks == ()
+
+
+def test_a_file_in_the_place_of_all_versions_hides_chunks_and_harms_no_pull(
+    cache: Cache,
+) -> None:
+    layout = Layout(cache.directory)
+    layout.prepare()
+    layout.versions.rmdir()
+    layout.versions.touch()
+    assert cache.get(bytes(32)) is None
 
 
 def test_a_version_of_the_wrong_shape_can_be_evicted(tmp_path: Path, source: MemorySource) -> None:
