@@ -310,6 +310,10 @@ class NoManifest(FailedPrecondition):
     """The registry does not hold the files of this version."""
 
 
+class DirectUnavailable(FailedPrecondition):
+    """The server gives no direct access to its chunk store."""
+
+
 class ChunksMissing(FailedPrecondition):
     """Chunks of the manifest have not been uploaded."""
 

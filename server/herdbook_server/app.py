@@ -13,6 +13,7 @@ from pathlib import Path
 import grpc
 
 from herdbook_server import data, telemetry
+from herdbook_server.artifacts.direct import DirectTransfers
 from herdbook_server.artifacts.downloads import Downloads
 from herdbook_server.artifacts.garbage import GarbageCollector
 from herdbook_server.artifacts.uploads import Uploads
@@ -23,6 +24,7 @@ from herdbook_server.measured import MeasuredChunkStore, MeasuredDatabase
 from herdbook_server.ports.chunks import ChunkStore, StoreError, StoreFull
 from herdbook_server.ports.clock import Clock
 from herdbook_server.ports.database import Database
+from herdbook_server.ports.direct import DirectAccess
 from herdbook_server.registry.aliases import AliasRegistry
 from herdbook_server.registry.events import EventLog
 from herdbook_server.registry.models import ModelRegistry
@@ -86,6 +88,8 @@ class _Engines:
 
     database: Database
     chunks: ChunkStore
+    direct: DirectAccess | None
+    """The same chunk store, for clients."""
     clock: Clock
     telemetry: Telemetry | None
 
@@ -123,11 +127,11 @@ async def _open_engines(settings: Settings, stack: AsyncExitStack) -> _Engines:
     database = await _open_database(settings, stack)
     if settings.embedded_database or settings.migrate:
         await database.migrate()
-    chunks = await _open_chunks(settings, stack)
+    chunks, direct = await _open_chunks(settings, stack)
     if collected is not None:
         database = MeasuredDatabase(database, collected.meter)
         chunks = MeasuredChunkStore(chunks, collected.meter)
-    return _Engines(database, chunks, SystemClock(), collected)
+    return _Engines(database, chunks, direct, SystemClock(), collected)
 
 
 async def _open_database(settings: Settings, stack: AsyncExitStack) -> Database:
@@ -145,16 +149,21 @@ async def _open_database(settings: Settings, stack: AsyncExitStack) -> Database:
     return database
 
 
-async def _open_chunks(settings: Settings, stack: AsyncExitStack) -> ChunkStore:
+async def _open_chunks(
+    settings: Settings, stack: AsyncExitStack
+) -> tuple[ChunkStore, DirectAccess | None]:
     chunks: ChunkStore
+    direct: DirectAccess | None = None
     if settings.embedded_artifacts:
         from herdbook_server.storage.chunks.local import LocalChunkStore
 
         chunks = LocalChunkStore(settings.data / data.ARTIFACTS)
     else:
-        from herdbook_server.storage.chunks.s3 import S3ChunkStore, S3Location
+        from herdbook_server.storage.chunks.s3 import S3ChunkStore, S3Location, S3Options
 
-        chunks = S3ChunkStore(S3Location.parse(settings.artifacts))
+        options = S3Options(direct_endpoint_url=settings.direct_endpoint)
+        chunks = s3 = S3ChunkStore(S3Location.parse(settings.artifacts), options=options)
+        direct = s3 if settings.direct else None
     await chunks.open()
     stack.push_async_callback(chunks.close)
     try:
@@ -162,7 +171,7 @@ async def _open_chunks(settings: Settings, stack: AsyncExitStack) -> ChunkStore:
     except StoreFull as error:
         # What is stored can be read, and garbage collected to make room.
         logger.warning("The chunk store takes no writes: %s", error)
-    return chunks
+    return chunks, direct
 
 
 async def _start(settings: Settings, engines: _Engines, stack: AsyncExitStack) -> RunningServer:
@@ -240,6 +249,7 @@ def _servicers(
         artifacts=ArtifactServicer(
             uploads=uploads,
             downloads=Downloads(database=database, chunks=chunks),
+            direct=DirectTransfers(database=database, clock=clock, access=engines.direct),
             verifier=Verifier(database=database, chunks=chunks),
             garbage_collector=_garbage_collector(settings, engines),
         ),

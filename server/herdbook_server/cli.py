@@ -26,6 +26,21 @@ Database = Annotated[
 Artifacts = Annotated[
     str | None, typer.Option(help="local, or s3://bucket/prefix", show_default="local")
 ]
+Direct = Annotated[
+    bool | None,
+    typer.Option(
+        "--direct/--no-direct",
+        help="Let clients exchange chunks with S3 by signed requests, past the server.",
+        show_default="--no-direct",
+    ),
+]
+DirectEndpoint = Annotated[
+    str | None,
+    typer.Option(
+        help="Where S3 answers clients, such as https://s3.example.org.",
+        show_default="where it answers the server",
+    ),
+]
 Migrate = Annotated[
     bool | None,
     typer.Option(
@@ -175,6 +190,8 @@ def serve(
     gc_interval_seconds: GcIntervalSeconds = None,
     database: Database = None,
     artifacts: Artifacts = None,
+    direct: Direct = None,
+    direct_endpoint: DirectEndpoint = None,
     migrate: Migrate = None,
     tls_cert: TlsCert = None,
     tls_key: TlsKey = None,

@@ -212,6 +212,10 @@ class WatchTooWide(FailedPrecondition):
     """More aliases lie below the prefixes of a watch than one watch follows."""
 
 
+class DirectUnavailable(FailedPrecondition):
+    """The server gives no direct access to its chunk store."""
+
+
 class ChunksMissing(FailedPrecondition):
     """The manifest names chunks that were not uploaded for this model."""
 

@@ -32,6 +32,10 @@ class Settings(BaseSettings):
     """`sqlite`, in the data directory, or `postgresql://…`."""
     artifacts: str = "local"
     """`local`, in the data directory, or `s3://bucket/prefix`."""
+    direct: bool = False
+    """Let clients exchange chunks with S3 by signed requests, past the server."""
+    direct_endpoint: str | None = None
+    """Where S3 answers clients, such as `https://s3.example.org`, if elsewhere than the server."""
     migrate: bool = True
     """Bring the schema of a PostgreSQL database up to date at start; SQLite's always is."""
 
@@ -92,6 +96,12 @@ class Settings(BaseSettings):
         if value != "local" and not value.startswith("s3://"):
             raise ValueError("expected `local` or `s3://bucket/prefix`")
         return value
+
+    @model_validator(mode="after")
+    def _check_direct(self) -> Self:
+        if self.direct and self.artifacts == "local":
+            raise ValueError("--direct needs --artifacts s3://…: a local directory is the server's")
+        return self
 
     @model_validator(mode="after")
     def _check_tls(self) -> Self:

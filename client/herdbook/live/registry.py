@@ -76,11 +76,14 @@ class RemoteVersion:
         self._caller = caller
         self._resolution = resolution
         self._cancel = cancel
+        self._direct = False
 
     def manifest(self) -> Manifest:
         """Reads the version's manifest."""
         reference = self._resolution.reference
-        return get_manifest(self._caller, reference, cancel=self._cancel).manifest
+        manifest = get_manifest(self._caller, reference, cancel=self._cancel)
+        self._direct = manifest.direct
+        return manifest.manifest
 
     def download(self, chunks: Sequence[ChunkRef], take: TakeChunk) -> None:
         """Downloads chunks over parallel streams, each verified before `take` gets it."""
@@ -88,6 +91,7 @@ class RemoteVersion:
             self._caller,
             model=self._resolution.model,
             version=self._resolution.version,
+            offered_directly=self._direct,
             cache=None,
             cancel=self._cancel,
         )

@@ -126,6 +126,7 @@ class Transfers:
             self._caller,
             model=manifest.model,
             version=manifest.version,
+            offered_directly=manifest.direct,
             cache=self._cache(),
             cancel=cancel,
         )

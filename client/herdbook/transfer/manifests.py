@@ -62,7 +62,7 @@ def _read(caller: Caller, reference: str, cancel: CancelToken) -> VersionManifes
     manifest = manifest_of(files)
     if digest_of(manifest) != first.digest:
         raise ResponseInvalid(f"The manifest of {reference} does not have its digest.")
-    return VersionManifest(first.model, first.version, first.digest, manifest)
+    return VersionManifest(first.model, first.version, first.digest, manifest, direct=first.direct)
 
 
 def _messages(

@@ -54,7 +54,12 @@ def fetch_files(
     staged = StagedDirectory(destination, manifest.manifest)
     try:
         source = ChunkSource(
-            caller, model=manifest.model, version=manifest.version, cache=cache, cancel=cancel
+            caller,
+            model=manifest.model,
+            version=manifest.version,
+            offered_directly=manifest.direct,
+            cache=cache,
+            cancel=cancel,
         )
         pull = Pull(source, staged, meter)
         chunks = place_chunks(manifest.manifest)

@@ -18,8 +18,9 @@ from herdbook.core.operations.operation import Operation, checked
 from herdbook.core.references import check_alias, check_label, check_name
 from herdbook.core.values import ChunkRef, File, Manifest, TransferProgress, Version
 from herdbook.core.wire import version_to_wire
-from herdbook.errors import ChunksMissing, HerdbookError
+from herdbook.errors import Cancelled, ChunksMissing, HerdbookError
 from herdbook.transfer.cancellation import CancelToken
+from herdbook.transfer.direct import LEAST_BYTES, Direct
 from herdbook.transfer.meter import Meter
 from herdbook.transfer.persistence import Attempts, Persistence, stream_timeout_seconds
 from herdbook.transfer.sources import OpenSource, Piece, Source, find_sources, pieces
@@ -104,6 +105,7 @@ class Upload:
         self._meter = meter
         self._cancel = cancel
         self._persistence = Persistence(cancel)
+        self._direct = Direct(cancel, encrypted=caller.connection.tls is not None)
         self._lock = threading.Lock()
         self._claimed: set[bytes] = set()
 
@@ -159,6 +161,9 @@ class Upload:
         attempts = self._persistence.attempts()
         sent: set[bytes] = set()
         while self._is_left(chunks, sent, attempts):
+            self._send_directly(chunks)
+            if not chunks:
+                return
             outgoing = _Outgoing(self._model, chunks, self._meter)
             try:
                 self._upload(outgoing, _size(chunks, chunks))
@@ -171,7 +176,9 @@ class Upload:
 
     def _is_left(self, chunks: dict[bytes, bytes], sent: set[bytes], attempts: Attempts) -> bool:
         """Asks what is missing, forgets the rest, counts, and tells whether anything is left."""
-        missing = self._persistently(artifacts.find_missing_chunks(self._model, chunks), attempts)
+        found = self._persistently(artifacts.find_missing_chunks(self._model, chunks), attempts)
+        self._direct.offered = found.direct
+        missing = found.digests
         present = chunks.keys() - missing
         self._meter.add(
             moved_bytes=-_size(chunks, sent & missing), saved_bytes=_size(chunks, present - sent)
@@ -181,6 +188,34 @@ class Upload:
         if present:
             attempts.progressed()
         return bool(chunks)
+
+    def _send_directly(self, chunks: dict[bytes, bytes]) -> None:
+        """Sends what S3 takes, and takes it from what is left."""
+        large = {d: data for d, data in chunks.items() if len(data) >= LEAST_BYTES}
+        if not large or not self._direct.usable:
+            return
+        try:
+            arrived = self._sent_directly(large)
+        except Cancelled:
+            raise
+        except HerdbookError:
+            self._direct.give_up()
+            return
+        self._meter.add(moved_bytes=_size(large, arrived))
+        for digest in arrived:
+            del chunks[digest]
+
+    def _sent_directly(self, chunks: Mapping[bytes, bytes]) -> frozenset[bytes]:
+        """Sends chunks to S3, and asks which are present then."""
+        sizes = {digest: len(data) for digest, data in chunks.items()}
+        signed = self._call(artifacts.sign_uploads(self._model, sizes))
+        self._direct.send(signed.requests, chunks)
+        asked = {digest: sizes[digest] for digest in signed.requests if digest in sizes}
+        confirmed = self._call(artifacts.confirm_uploads(self._model, asked, signed.proof))
+        return confirmed & chunks.keys()
+
+    def _call(self, operation: Operation[ResultT]) -> ResultT:
+        return self._caller.call(operation, breaks_off=self._cancel.breaks_off)
 
     def _upload(self, outgoing: _Outgoing, size_bytes: int) -> None:
         timeout_seconds = stream_timeout_seconds(

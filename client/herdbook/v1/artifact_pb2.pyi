@@ -81,6 +81,9 @@ class FindMissingChunksResponse(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     MISSING_SHA256_FIELD_NUMBER: _builtins.int
+    DIRECT_FIELD_NUMBER: _builtins.int
+    direct: _builtins.bool
+    """SignUploads is offered."""
     @_builtins.property
     def missing_sha256(self) -> _containers.RepeatedScalarFieldContainer[_builtins.bytes]:
         """Those of the given digests that this model does not have, each once, in the order asked."""
@@ -89,10 +92,11 @@ class FindMissingChunksResponse(_message.Message):
         self,
         *,
         missing_sha256: _abc.Iterable[_builtins.bytes] | None = ...,
+        direct: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["missing_sha256", b"missing_sha256"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["direct", b"direct", "missing_sha256", b"missing_sha256"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -242,12 +246,15 @@ class GetManifestResponse(_message.Message):
     VERSION_FIELD_NUMBER: _builtins.int
     DIGEST_FIELD_NUMBER: _builtins.int
     FILES_FIELD_NUMBER: _builtins.int
+    DIRECT_FIELD_NUMBER: _builtins.int
     model: _builtins.str
     """The model's name; in the first message."""
     version: _builtins.int
     """The version's number; in the first message."""
     digest: _builtins.str
     """The manifest's digest, `sha256:` and 64 lower-case hex digits; in the first message."""
+    direct: _builtins.bool
+    """SignDownloads is offered; in the first message."""
     @_builtins.property
     def files(self) -> _containers.RepeatedCompositeFieldContainer[_manifest_pb2.File]:
         """The next files, sorted by the bytes of their paths."""
@@ -259,10 +266,11 @@ class GetManifestResponse(_message.Message):
         version: _builtins.int = ...,
         digest: _builtins.str = ...,
         files: _abc.Iterable[_manifest_pb2.File] | None = ...,
+        direct: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["digest", b"digest", "files", b"files", "model", b"model", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["digest", b"digest", "direct", b"direct", "files", b"files", "model", b"model", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -329,6 +337,250 @@ class DownloadChunksResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___DownloadChunksResponse: _TypeAlias = DownloadChunksResponse  # noqa: Y015
+
+@_typing.final
+class SignedRequest(_message.Message):
+    """An HTTP request that may be made without credentials."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    @_typing.final
+    class HeadersEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        value: _builtins.str
+        def __init__(
+            self,
+            *,
+            key: _builtins.str = ...,
+            value: _builtins.str = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    URL_FIELD_NUMBER: _builtins.int
+    HEADERS_FIELD_NUMBER: _builtins.int
+    url: _builtins.str
+    """Where to; the whole address, query included."""
+    @_builtins.property
+    def headers(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
+        """Headers to send as they are; the signature covers them."""
+
+    def __init__(
+        self,
+        *,
+        url: _builtins.str = ...,
+        headers: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["headers", b"headers", "url", b"url"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SignedRequest: _TypeAlias = SignedRequest  # noqa: Y015
+
+@_typing.final
+class SignDownloadsRequest(_message.Message):
+    """Asks for requests that fetch chunks."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    MODEL_FIELD_NUMBER: _builtins.int
+    VERSION_FIELD_NUMBER: _builtins.int
+    SHA256_FIELD_NUMBER: _builtins.int
+    model: _builtins.str
+    """The model's name."""
+    version: _builtins.int
+    """The number of the version whose manifest lists the chunks."""
+    @_builtins.property
+    def sha256(self) -> _containers.RepeatedScalarFieldContainer[_builtins.bytes]:
+        """SHA-256 digests of 32 bytes each; 1,000 at most."""
+
+    def __init__(
+        self,
+        *,
+        model: _builtins.str = ...,
+        version: _builtins.int = ...,
+        sha256: _abc.Iterable[_builtins.bytes] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["model", b"model", "sha256", b"sha256", "version", b"version"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SignDownloadsRequest: _TypeAlias = SignDownloadsRequest  # noqa: Y015
+
+@_typing.final
+class SignDownloadsResponse(_message.Message):
+    """Requests that fetch chunks."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    REQUESTS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def requests(self) -> _containers.RepeatedCompositeFieldContainer[Global___SignedRequest]:
+        """To be made by GET, one for each digest, in the order asked; the body of the answer is the chunk."""
+
+    def __init__(
+        self,
+        *,
+        requests: _abc.Iterable[Global___SignedRequest] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["requests", b"requests"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SignDownloadsResponse: _TypeAlias = SignDownloadsResponse  # noqa: Y015
+
+@_typing.final
+class SignUploadsRequest(_message.Message):
+    """Asks for requests that store chunks."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    MODEL_FIELD_NUMBER: _builtins.int
+    CHUNKS_FIELD_NUMBER: _builtins.int
+    model: _builtins.str
+    """The model that the chunks are for; it need not exist yet."""
+    @_builtins.property
+    def chunks(self) -> _containers.RepeatedCompositeFieldContainer[_manifest_pb2.ChunkRef]:
+        """The chunks; 1,000 at most."""
+
+    def __init__(
+        self,
+        *,
+        model: _builtins.str = ...,
+        chunks: _abc.Iterable[_manifest_pb2.ChunkRef] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["chunks", b"chunks", "model", b"model"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SignUploadsRequest: _TypeAlias = SignUploadsRequest  # noqa: Y015
+
+@_typing.final
+class SignedUpload(_message.Message):
+    """A request that stores a chunk."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SHA256_FIELD_NUMBER: _builtins.int
+    REQUEST_FIELD_NUMBER: _builtins.int
+    sha256: _builtins.bytes
+    """The chunk's SHA-256: 32 bytes."""
+    @_builtins.property
+    def request(self) -> Global___SignedRequest:
+        """To be made by PUT, with the chunk as its body."""
+
+    def __init__(
+        self,
+        *,
+        sha256: _builtins.bytes = ...,
+        request: Global___SignedRequest | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["request", b"request"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["request", b"request", "sha256", b"sha256"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SignedUpload: _TypeAlias = SignedUpload  # noqa: Y015
+
+@_typing.final
+class SignUploadsResponse(_message.Message):
+    """Requests that store chunks."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    UPLOADS_FIELD_NUMBER: _builtins.int
+    PROOF_FIELD_NUMBER: _builtins.int
+    proof: _builtins.str
+    """Shows ConfirmUploads who stored the chunks."""
+    @_builtins.property
+    def uploads(self) -> _containers.RepeatedCompositeFieldContainer[Global___SignedUpload]:
+        """One for each chunk that may be stored so; the others are to be sent by UploadChunks."""
+
+    def __init__(
+        self,
+        *,
+        uploads: _abc.Iterable[Global___SignedUpload] | None = ...,
+        proof: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["proof", b"proof", "uploads", b"uploads"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SignUploadsResponse: _TypeAlias = SignUploadsResponse  # noqa: Y015
+
+@_typing.final
+class ConfirmUploadsRequest(_message.Message):
+    """Asks to verify what was stored by signed requests."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    MODEL_FIELD_NUMBER: _builtins.int
+    CHUNKS_FIELD_NUMBER: _builtins.int
+    PROOF_FIELD_NUMBER: _builtins.int
+    model: _builtins.str
+    """The model that the chunks are for."""
+    proof: _builtins.str
+    """As SignUploads gave it with the requests."""
+    @_builtins.property
+    def chunks(self) -> _containers.RepeatedCompositeFieldContainer[_manifest_pb2.ChunkRef]:
+        """The chunks; 1,000 at most."""
+
+    def __init__(
+        self,
+        *,
+        model: _builtins.str = ...,
+        chunks: _abc.Iterable[_manifest_pb2.ChunkRef] | None = ...,
+        proof: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["chunks", b"chunks", "model", b"model", "proof", b"proof"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ConfirmUploadsRequest: _TypeAlias = ConfirmUploadsRequest  # noqa: Y015
+
+@_typing.final
+class ConfirmUploadsResponse(_message.Message):
+    """What was found."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SHA256_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def sha256(self) -> _containers.RepeatedScalarFieldContainer[_builtins.bytes]:
+        """SHA-256 digests of the chunks that are whole, and present now; the others are to be sent by UploadChunks."""
+
+    def __init__(
+        self,
+        *,
+        sha256: _abc.Iterable[_builtins.bytes] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["sha256", b"sha256"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ConfirmUploadsResponse: _TypeAlias = ConfirmUploadsResponse  # noqa: Y015
 
 @_typing.final
 class ReadFileRequest(_message.Message):

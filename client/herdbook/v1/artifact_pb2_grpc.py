@@ -68,6 +68,21 @@ class ArtifactServiceStub(object):
                 request_serializer=herdbook_dot_v1_dot_artifact__pb2.DownloadChunksRequest.SerializeToString,
                 response_deserializer=herdbook_dot_v1_dot_artifact__pb2.DownloadChunksResponse.FromString,
                 _registered_method=True)
+        self.SignDownloads = channel.unary_unary(
+                '/herdbook.v1.ArtifactService/SignDownloads',
+                request_serializer=herdbook_dot_v1_dot_artifact__pb2.SignDownloadsRequest.SerializeToString,
+                response_deserializer=herdbook_dot_v1_dot_artifact__pb2.SignDownloadsResponse.FromString,
+                _registered_method=True)
+        self.SignUploads = channel.unary_unary(
+                '/herdbook.v1.ArtifactService/SignUploads',
+                request_serializer=herdbook_dot_v1_dot_artifact__pb2.SignUploadsRequest.SerializeToString,
+                response_deserializer=herdbook_dot_v1_dot_artifact__pb2.SignUploadsResponse.FromString,
+                _registered_method=True)
+        self.ConfirmUploads = channel.unary_unary(
+                '/herdbook.v1.ArtifactService/ConfirmUploads',
+                request_serializer=herdbook_dot_v1_dot_artifact__pb2.ConfirmUploadsRequest.SerializeToString,
+                response_deserializer=herdbook_dot_v1_dot_artifact__pb2.ConfirmUploadsResponse.FromString,
+                _registered_method=True)
         self.ReadFile = channel.unary_stream(
                 '/herdbook.v1.ArtifactService/ReadFile',
                 request_serializer=herdbook_dot_v1_dot_artifact__pb2.ReadFileRequest.SerializeToString,
@@ -140,6 +155,32 @@ class ArtifactServiceServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def SignDownloads(self, request, context):
+        """Gives signed HTTP requests that fetch chunks of one version from S3, in the order asked, each for a quarter of an hour. To be
+        asked where GetManifest says `direct`; whatever cannot be fetched so, DownloadChunks sends. The receiver hashes every chunk
+        before use. Idempotent. NOT_FOUND as DownloadChunks; FAILED_PRECONDITION / NO_MANIFEST, DIRECT_UNAVAILABLE.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def SignUploads(self, request, context):
+        """Gives signed HTTP requests that store chunks in S3, each for a quarter of an hour, and for the bytes of that digest alone. To be
+        asked where FindMissingChunks says `direct`; whatever cannot be stored so, UploadChunks takes. ConfirmUploads must follow.
+        Idempotent. INVALID_ARGUMENT / CHUNK_TOO_LARGE; FAILED_PRECONDITION / DIRECT_UNAVAILABLE.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ConfirmUploads(self, request, context):
+        """Verifies chunks that were stored by signed requests, and makes them present for the model. Idempotent. INVALID_ARGUMENT /
+        CHUNK_TOO_LARGE; FAILED_PRECONDITION / DIRECT_UNAVAILABLE.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def ReadFile(self, request, context):
         """Streams a byte range of one file of a version, in at least one message. Idempotent. NOT_FOUND / VERSION_NOT_FOUND …,
         FILE_NOT_FOUND; OUT_OF_RANGE / OFFSET_OUT_OF_RANGE; FAILED_PRECONDITION / NO_MANIFEST; DATA_LOSS / CHUNK_LOST.
@@ -193,6 +234,21 @@ def add_ArtifactServiceServicer_to_server(servicer, server):
                     servicer.DownloadChunks,
                     request_deserializer=herdbook_dot_v1_dot_artifact__pb2.DownloadChunksRequest.FromString,
                     response_serializer=herdbook_dot_v1_dot_artifact__pb2.DownloadChunksResponse.SerializeToString,
+            ),
+            'SignDownloads': grpc.unary_unary_rpc_method_handler(
+                    servicer.SignDownloads,
+                    request_deserializer=herdbook_dot_v1_dot_artifact__pb2.SignDownloadsRequest.FromString,
+                    response_serializer=herdbook_dot_v1_dot_artifact__pb2.SignDownloadsResponse.SerializeToString,
+            ),
+            'SignUploads': grpc.unary_unary_rpc_method_handler(
+                    servicer.SignUploads,
+                    request_deserializer=herdbook_dot_v1_dot_artifact__pb2.SignUploadsRequest.FromString,
+                    response_serializer=herdbook_dot_v1_dot_artifact__pb2.SignUploadsResponse.SerializeToString,
+            ),
+            'ConfirmUploads': grpc.unary_unary_rpc_method_handler(
+                    servicer.ConfirmUploads,
+                    request_deserializer=herdbook_dot_v1_dot_artifact__pb2.ConfirmUploadsRequest.FromString,
+                    response_serializer=herdbook_dot_v1_dot_artifact__pb2.ConfirmUploadsResponse.SerializeToString,
             ),
             'ReadFile': grpc.unary_stream_rpc_method_handler(
                     servicer.ReadFile,
@@ -354,6 +410,87 @@ class ArtifactService(object):
             '/herdbook.v1.ArtifactService/DownloadChunks',
             herdbook_dot_v1_dot_artifact__pb2.DownloadChunksRequest.SerializeToString,
             herdbook_dot_v1_dot_artifact__pb2.DownloadChunksResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def SignDownloads(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/herdbook.v1.ArtifactService/SignDownloads',
+            herdbook_dot_v1_dot_artifact__pb2.SignDownloadsRequest.SerializeToString,
+            herdbook_dot_v1_dot_artifact__pb2.SignDownloadsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def SignUploads(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/herdbook.v1.ArtifactService/SignUploads',
+            herdbook_dot_v1_dot_artifact__pb2.SignUploadsRequest.SerializeToString,
+            herdbook_dot_v1_dot_artifact__pb2.SignUploadsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ConfirmUploads(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/herdbook.v1.ArtifactService/ConfirmUploads',
+            herdbook_dot_v1_dot_artifact__pb2.ConfirmUploadsRequest.SerializeToString,
+            herdbook_dot_v1_dot_artifact__pb2.ConfirmUploadsResponse.FromString,
             options,
             channel_credentials,
             insecure,

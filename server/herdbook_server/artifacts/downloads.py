@@ -124,7 +124,7 @@ class Downloads:
         async with self._database.read() as records:
             _, manifest = await contents_of(records, ByNumber(model, version))
             sizes = await records.manifests.listed(manifest, list(set(digests)))
-        refs = [ChunkRef(digest, _size(sizes, digest)) for digest in digests]
+        refs = [ChunkRef(digest, size_of(sizes, digest)) for digest in digests]
         fetch = self._fetch_verified if verify else self._fetch
         async with aclosing(_batches(_ahead(fetch, refs, self._room))) as batches:
             async for batch in batches:
@@ -333,7 +333,8 @@ def _sha256(data: bytes) -> bytes:
     return hashlib.sha256(data).digest()
 
 
-def _size(sizes: Mapping[bytes, int], digest: bytes) -> int:
+def size_of(sizes: Mapping[bytes, int], digest: bytes) -> int:
+    """Return the size of a chunk among those that a manifest lists; raises ChunkNotFound."""
     if digest not in sizes:
         name = digest.hex()
         raise ChunkNotFound(

@@ -165,17 +165,19 @@ class Storing:
             ref.digest: data for ref, data in chunks.items() if reserved.get(ref.digest) is False
         }
         failures = await self._chunks.put(new) if new else {}
-        await self._commit(model, [digest for digest in reserved if digest not in failures])
+        await self._commit(
+            model, [ref for ref in chunks if ref.digest in reserved and ref.digest not in failures]
+        )
         for failure in failures.values():
             with translated():
                 raise failure
         return {ref: data for ref, data in chunks.items() if ref.digest not in reserved}
 
-    async def _commit(self, model: str, digests: Sequence[bytes]) -> None:
-        if digests:
+    async def _commit(self, model: str, refs: Sequence[ChunkRef]) -> None:
+        if refs:
             # A version that lists them is registered by a write that makes this durable as well.
             async with self._database.bookkeep(durable=False) as records:
-                await records.chunks.commit(model, digests, time_us=self._clock.now_us())
+                await records.chunks.commit(model, refs, time_us=self._clock.now_us())
 
 
 class Pipeline:

@@ -124,7 +124,8 @@ class MemoryIndex:
             if chunk.digest not in self.deleting
         }
 
-    async def commit(self, model: str, digests: Collection[bytes], *, time_us: int) -> None:
+    async def commit(self, model: str, chunks: Collection[ChunkRef], *, time_us: int) -> None:
+        digests = [chunk.digest for chunk in chunks]
         self.stored.update(digests)
         self.known.update((model, digest) for digest in digests)
 

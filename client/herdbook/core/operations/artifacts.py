@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from herdbook.core import wire
@@ -10,6 +10,7 @@ from herdbook.core.operations.operation import Listing, Operation, Page, checked
 from herdbook.core.references import check_name
 from herdbook.core.values import GarbageReport, LostChunk, VerificationReport
 from herdbook.v1 import artifact_pb2 as pb
+from herdbook.v1.manifest_pb2 import ChunkRef
 
 _SERVICE = "/herdbook.v1.ArtifactService"
 
@@ -18,15 +19,88 @@ DOWNLOAD_CHUNKS = f"{_SERVICE}/DownloadChunks"
 GET_MANIFEST = f"{_SERVICE}/GetManifest"
 
 
+@dataclass(frozen=True, slots=True)
+class Missing:
+    """What a model does not have."""
+
+    digests: frozenset[bytes]
+
+    direct: bool
+    """Whether it may be brought to the chunk store past the server."""
+
+
 @checked
-def find_missing_chunks(model: str, digests: Iterable[bytes]) -> Operation[frozenset[bytes]]:
+def find_missing_chunks(model: str, digests: Iterable[bytes]) -> Operation[Missing]:
     """Describes the call that tells which chunks a model does not have yet."""
     return unary(
         f"{_SERVICE}/FindMissingChunks",
         pb.FindMissingChunksRequest(model=check_name(model), sha256=digests),
         pb.FindMissingChunksResponse,
-        lambda response: frozenset(response.missing_sha256),
+        lambda response: Missing(frozenset(response.missing_sha256), response.direct),
     )
+
+
+@dataclass(frozen=True, slots=True)
+class SignedRequest:
+    """An HTTP request to the chunk store that may be made without credentials."""
+
+    url: str
+    headers: Mapping[str, str]
+
+
+@checked
+def sign_downloads(
+    model: str, version: int, digests: Iterable[bytes]
+) -> Operation[tuple[SignedRequest, ...]]:
+    """Describes the call that gives the requests that fetch chunks, in their order."""
+    return unary(
+        f"{_SERVICE}/SignDownloads",
+        pb.SignDownloadsRequest(model=model, version=version, sha256=digests),
+        pb.SignDownloadsResponse,
+        lambda response: tuple(map(_signed, response.requests)),
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class SignedUploads:
+    """The requests that store chunks, by SHA-256, and what shows afterwards who made them."""
+
+    requests: Mapping[bytes, SignedRequest]
+    proof: str
+
+
+@checked
+def sign_uploads(model: str, sizes: Mapping[bytes, int]) -> Operation[SignedUploads]:
+    """Describes the call that gives the requests that store chunks."""
+    return unary(
+        f"{_SERVICE}/SignUploads",
+        pb.SignUploadsRequest(model=model, chunks=_refs(sizes)),
+        pb.SignUploadsResponse,
+        lambda response: SignedUploads(
+            {upload.sha256: _signed(upload.request) for upload in response.uploads}, response.proof
+        ),
+    )
+
+
+@checked
+def confirm_uploads(
+    model: str, sizes: Mapping[bytes, int], proof: str
+) -> Operation[frozenset[bytes]]:
+    """Describes the call that verifies what was stored, and tells what is present then."""
+    return unary(
+        f"{_SERVICE}/ConfirmUploads",
+        pb.ConfirmUploadsRequest(model=model, chunks=_refs(sizes), proof=proof),
+        pb.ConfirmUploadsResponse,
+        lambda response: frozenset(response.sha256),
+    )
+
+
+def _signed(message: pb.SignedRequest) -> SignedRequest:
+    return SignedRequest(message.url, dict(message.headers))
+
+
+def _refs(sizes: Mapping[bytes, int]) -> list[ChunkRef]:
+    return [ChunkRef(sha256=sha256, size_bytes=size) for sha256, size in sizes.items()]
 
 
 @dataclass(frozen=True, slots=True)

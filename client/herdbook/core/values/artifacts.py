@@ -62,6 +62,9 @@ class VersionManifest:
 
     manifest: Manifest
 
+    direct: bool = False
+    """Whether S3 gives out its chunks to clients, past the server."""
+
 
 @dataclass(frozen=True, slots=True)
 class TransferProgress:

@@ -8,6 +8,7 @@ from contextlib import aclosing
 
 from herdbook.v1 import artifact_pb2 as pb
 from herdbook.v1 import artifact_pb2_grpc
+from herdbook_server.artifacts.direct import DirectTransfers
 from herdbook_server.artifacts.downloads import Downloads
 from herdbook_server.artifacts.garbage import GarbageCollector
 from herdbook_server.artifacts.uploads import Uploads
@@ -26,11 +27,13 @@ class ArtifactServicer(artifact_pb2_grpc.ArtifactServiceServicer):
         *,
         uploads: Uploads,
         downloads: Downloads,
+        direct: DirectTransfers,
         garbage_collector: GarbageCollector,
         verifier: Verifier,
     ) -> None:
         self._uploads = uploads
         self._downloads = downloads
+        self._direct = direct
         self._garbage_collector = garbage_collector
         self._verifier = verifier
 
@@ -38,7 +41,7 @@ class ArtifactServicer(artifact_pb2_grpc.ArtifactServiceServicer):
         self, request: pb.FindMissingChunksRequest, context: Context
     ) -> pb.FindMissingChunksResponse:
         missing = await self._uploads.find_missing(request.model, request.sha256)
-        return pb.FindMissingChunksResponse(missing_sha256=missing)
+        return pb.FindMissingChunksResponse(missing_sha256=missing, direct=self._direct.offered)
 
     async def UploadChunks(
         self, request_iterator: AsyncIterator[pb.UploadChunksRequest], context: Context
@@ -64,7 +67,9 @@ class ArtifactServicer(artifact_pb2_grpc.ArtifactServiceServicer):
         async with aclosing(self._downloads.manifest(request.reference)) as parts:
             async for part in parts:
                 # A part lists up to 65,536 chunks.
-                yield await asyncio.to_thread(wire.manifest_part, part)
+                message = await asyncio.to_thread(wire.manifest_part, part)
+                message.direct = part.first and self._direct.offered
+                yield message
 
     async def DownloadChunks(
         self, request: pb.DownloadChunksRequest, context: Context
@@ -75,6 +80,26 @@ class ArtifactServicer(artifact_pb2_grpc.ArtifactServiceServicer):
         async with aclosing(chunks) as batches:
             async for batch in batches:
                 yield pb.DownloadChunksResponse(chunks=wire.chunks(batch))
+
+    async def SignDownloads(
+        self, request: pb.SignDownloadsRequest, context: Context
+    ) -> pb.SignDownloadsResponse:
+        signed = await self._direct.sign_downloads(request.model, request.version, request.sha256)
+        return pb.SignDownloadsResponse(requests=map(wire.signed_request, signed))
+
+    async def SignUploads(
+        self, request: pb.SignUploadsRequest, context: Context
+    ) -> pb.SignUploadsResponse:
+        signed = await self._direct.sign_uploads(request.model, wire.refs(request.chunks))
+        return wire.signed_uploads(signed)
+
+    async def ConfirmUploads(
+        self, request: pb.ConfirmUploadsRequest, context: Context
+    ) -> pb.ConfirmUploadsResponse:
+        confirmed = await self._direct.confirm(
+            request.model, wire.refs(request.chunks), request.proof
+        )
+        return pb.ConfirmUploadsResponse(sha256=confirmed)
 
     async def ReadFile(
         self, request: pb.ReadFileRequest, context: Context

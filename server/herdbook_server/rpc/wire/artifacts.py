@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Iterable, Sequence
 
 from herdbook.v1 import artifact_pb2, manifest_pb2
+from herdbook_server.artifacts.direct import SignedUploads
 from herdbook_server.artifacts.downloads import FilePiece, ManifestPart
 from herdbook_server.artifacts.limits import CHUNK_MAX_BYTES
 from herdbook_server.artifacts.manifests import MANIFEST_MAX_CHUNKS, MANIFEST_MAX_FILES
 from herdbook_server.artifacts.verifying import LostChunk, Place, Verified
 from herdbook_server.errors import FieldInvalid
+from herdbook_server.ports.direct import SignedRequest
 from herdbook_server.ports.queries import Position
 from herdbook_server.ports.values import ChunkRef, File
 from herdbook_server.registry.pages import token_refused
@@ -85,6 +87,25 @@ def manifest_part(part: ManifestPart) -> artifact_pb2.GetManifestResponse:
         message.version = part.version.version
         message.digest = digest_text(part.digest)
     return message
+
+
+def refs(messages: Iterable[manifest_pb2.ChunkRef]) -> list[ChunkRef]:
+    """Return the chunks that messages name."""
+    return [ChunkRef(message.sha256, message.size_bytes) for message in messages]
+
+
+def signed_request(value: SignedRequest) -> artifact_pb2.SignedRequest:
+    """Return a signed request as a message."""
+    return artifact_pb2.SignedRequest(url=value.url, headers=value.headers)
+
+
+def signed_uploads(value: SignedUploads) -> artifact_pb2.SignUploadsResponse:
+    """Return the requests that store chunks as a message."""
+    uploads = [
+        artifact_pb2.SignedUpload(sha256=digest, request=signed_request(request))
+        for digest, request in value.requests
+    ]
+    return artifact_pb2.SignUploadsResponse(uploads=uploads, proof=value.proof)
 
 
 def file_piece(piece: FilePiece) -> artifact_pb2.ReadFileResponse:

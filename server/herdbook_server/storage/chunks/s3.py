@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import hashlib
 import io
 import os
 import secrets
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
@@ -26,6 +27,8 @@ from herdbook_server.ports.chunks import (
     StoreError,
     StoreUnavailable,
 )
+from herdbook_server.ports.direct import SignedRequest
+from herdbook_server.ports.values import ChunkRef
 from herdbook_server.storage.chunks import s3_errors
 from herdbook_server.storage.chunks.layout import CHUNKS, chunk_digest, chunk_name
 
@@ -42,6 +45,8 @@ if TYPE_CHECKING:
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _DELETED_AT_ONCE = 1000
 _FIRST_PAUSE_SECONDS = 0.2
+_PROOF = "herdbook-proof"
+"""The metadata of an object that tells which signed request stored it."""
 _JITTER = secrets.SystemRandom()
 
 
@@ -84,6 +89,9 @@ class S3Options:
     endpoint_url: str | None = None
     """Where the store answers; None for `AWS_ENDPOINT_URL_S3`, `AWS_ENDPOINT_URL`, then AWS."""
 
+    direct_endpoint_url: str | None = None
+    """Where it answers clients that are given signed requests, if that is somewhere else."""
+
     attempts: int = 5
     """How often a request is sent at most, with growing, random pauses between."""
 
@@ -117,15 +125,22 @@ class S3ChunkStore:
         self._slots = asyncio.Semaphore(self._options.connections)
         self._resources = AsyncExitStack()
         self._opened: S3Client | None = None
+        self._opened_to_sign: S3Client | None = None
 
     async def open(self) -> None:
         """Make the one client that all calls share; sends nothing to the store yet."""
         try:
-            client = _create_client(self._options)
-            self._opened = await self._resources.enter_async_context(client)
+            self._opened = self._opened_to_sign = await self._open(self._options)
+            elsewhere = self._options.direct_endpoint_url
+            if elsewhere is not None:
+                options = replace(self._options, endpoint_url=elsewhere)
+                self._opened_to_sign = await self._open(options)
         except (*s3_errors.DRIVER_ERRORS, ValueError) as error:
             raise s3_errors.store_error(f"Could not set up {self._location}", error) from error
         self._client.meta.events.register("before-sign.s3.PutObject", _expect_nothing)
+
+    async def _open(self, options: S3Options) -> S3Client:
+        return await self._resources.enter_async_context(_create_client(options))
 
     async def put(self, chunks: Mapping[bytes, Data]) -> Mapping[bytes, StoreError]:
         """Store chunks, see `ChunkStore.put`."""
@@ -182,6 +197,60 @@ class S3ChunkStore:
             if not token:
                 return
 
+    async def sign_gets(self, digests: Sequence[bytes], *, seconds: int) -> Sequence[SignedRequest]:
+        """Sign what fetches chunks, see `DirectAccess.sign_gets`."""
+        return [
+            SignedRequest(await self._sign("get_object", seconds, Key=self._key(digest)), {})
+            for digest in digests
+        ]
+
+    async def sign_puts(
+        self, chunks: Sequence[ChunkRef], *, proof: str, seconds: int
+    ) -> Sequence[SignedRequest]:
+        """Sign what stores chunks, see `DirectAccess.sign_puts`."""
+        signed = []
+        for chunk in chunks:
+            checksum = base64.b64encode(chunk.digest).decode()
+            url = await self._sign(
+                "put_object",
+                seconds,
+                Key=self._key(chunk.digest),
+                ChecksumSHA256=checksum,
+                ContentLength=chunk.size_bytes,
+                Metadata={_PROOF: proof},
+            )
+            headers = {"x-amz-checksum-sha256": checksum, f"x-amz-meta-{_PROOF}": proof}
+            signed.append(SignedRequest(url, headers))
+        return signed
+
+    async def has_proof(self, chunk: ChunkRef, proof: str) -> bool:
+        """Look at an object, see `DirectAccess.has_proof`; reads it where S3 tells no checksum."""
+        async with self._call("look at a chunk"):
+            try:
+                found = await self._client.head_object(
+                    Bucket=self._location.bucket,
+                    Key=self._key(chunk.digest),
+                    ChecksumMode="ENABLED",
+                )
+            except ClientError as error:
+                if s3_errors.is_missing_object(error):
+                    return False
+                raise
+        if found["ContentLength"] != chunk.size_bytes or found["Metadata"].get(_PROOF) != proof:
+            return False
+        checksum = found.get("ChecksumSHA256")
+        if checksum is not None:
+            return base64.b64decode(checksum) == chunk.digest
+        data = await self.get(chunk.digest, chunk.size_bytes)
+        return await asyncio.to_thread(_sha256, data) == chunk.digest
+
+    async def _sign(self, method: str, seconds: int, **parameters: object) -> str:
+        return await self._signing.generate_presigned_url(
+            method,
+            Params={"Bucket": self._location.bucket, **parameters},
+            ExpiresIn=seconds,
+        )
+
     async def check(self) -> None:
         """Write, read, delete and list a small object, see `ChunkStore.check`."""
         bucket = self._location.bucket
@@ -198,7 +267,7 @@ class S3ChunkStore:
 
     async def close(self) -> None:
         """Close the client and its connections."""
-        self._opened = None
+        self._opened = self._opened_to_sign = None
         await self._resources.aclose()
 
     @property
@@ -206,6 +275,12 @@ class S3ChunkStore:
         if self._opened is None:
             raise RuntimeError("The chunk store is not open.")
         return self._opened
+
+    @property
+    def _signing(self) -> S3Client:
+        if self._opened_to_sign is None:
+            raise RuntimeError("The chunk store is not open.")
+        return self._opened_to_sign
 
     def _key(self, digest: bytes) -> str:
         return self._root + chunk_name(digest)
@@ -283,6 +358,10 @@ class S3ChunkStore:
         return f"The chunk store {self._location} could not {action}"
 
 
+def _sha256(data: bytes) -> bytes:
+    return hashlib.sha256(data).digest()
+
+
 def _create_client(options: S3Options) -> ClientCreatorContext[S3Client]:
     endpoint_url = (
         options.endpoint_url
@@ -291,6 +370,8 @@ def _create_client(options: S3Options) -> ClientCreatorContext[S3Client]:
     )
     is_plain = endpoint_url is not None and endpoint_url.startswith("http:")
     config = AioConfig(
+        # By default, what is signed for others takes the version before, which signs no headers.
+        signature_version="s3v4",
         connect_timeout=options.connect_timeout_seconds,
         read_timeout=options.read_timeout_seconds,
         max_pool_connections=options.connections,
