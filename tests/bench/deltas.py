@@ -5,12 +5,13 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import statistics
 import zipfile
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.bench.measuring import Comparison, Row
+from tests.bench.measuring import Comparison, Fact, Row
 from tests.bench.options import MIB, Options
 from tests.bench.servers import Server, full_server, new_directory, new_path
 from tests.bench.transfers import Transfer, run_transfer
@@ -35,10 +36,8 @@ async def run(options: Options) -> list[Row]:
         rounds = [measure(options, file, write) for _ in range(options.transfer_rounds)]
         for kind in ("push", "pull"):
             rows += compare(f"{name}: {kind}", [each[kind] for each in rounds])
-        renamed = [each["renamed"] for each in rounds]
-        rows.append(
-            of_whole(f"{name}: renamed, push", renamed, lambda t: t.moved_bytes / MIB, aim=0)
-        )
+        renamed = statistics.median(each["renamed"].delta.moved_bytes for each in rounds)
+        rows.append(Fact(f"{name}: renamed, push, moved", renamed / MIB, "MiB"))
     return rows
 
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
 import signal
 import subprocess
 import sys
 import threading
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import grpc
@@ -156,19 +156,33 @@ def test_a_server_asked_twice_to_end_waits_for_nobody(
         assert upload.exception(30).code() is grpc.StatusCode.UNAVAILABLE
 
 
+HANGING = """
+import os, time
+
+right = os.open
+
+def hang(path, *rest, **options):
+    if str(path).endswith("{name}"):
+        time.sleep(3600)
+    return right(path, *rest, **options)
+
+os.open = hang
+"""
+
+
 def test_a_server_asked_to_end_does_not_wait_for_a_disk_that_hangs(
     embedded_engines: Engines, tmp_path: Path
 ) -> None:
     first, second = cut(random_bytes(CHUNK_BYTES + 1))
-    name = sha256(second).hex()
-    place = Path(embedded_engines.settings["data"]) / "artifacts" / "chunks" / name[:2] / name[2:]
+    digest = sha256(second).hex()
+    hanging = HANGING.format(name=f"{digest[:2]}/{digest[2:]}")
+    (tmp_path / "sitecustomize.py").write_text(hanging)
+    engines = replace(embedded_engines, environment={"PYTHONPATH": str(tmp_path)})
     with (
-        ServerProcess(embedded_engines, tmp_path, drain_seconds="1") as server,
+        ServerProcess(engines, tmp_path, drain_seconds="1") as server,
         Stubs(server.address) as stubs,
     ):
         stubs.push("m", first + second)
-        place.unlink()
-        os.mkfifo(place)
         request = artifact_pb2.ReadFileRequest(reference="m", path="model.bin")
         pieces = stubs.artifacts.ReadFile(request)
         assert next(pieces).data

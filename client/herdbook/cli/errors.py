@@ -17,7 +17,6 @@ _HINTS: tuple[tuple[type[HerdbookError], str], ...] = (
     (errors.VersionInUse, "--force deletes it all the same, and aliases that point at it"),
     (errors.ModelDeleted, "`herdbook restore` brings it back"),
     (errors.VersionDeleted, "`herdbook restore` brings it back"),
-    (errors.DestinationExists, "--overwrite replaces what is there"),
     (errors.FilterInvalid, "filters look like: metrics.rmse < 7 AND tags.team = 'fraud'"),
     (errors.OrderByInvalid, "sort keys look like: metrics.rmse asc, number desc"),
     (errors.ReferenceInvalid, "references look like team/task@champion, team/task:7, team/task"),

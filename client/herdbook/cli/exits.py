@@ -41,6 +41,9 @@ class ExitCode(IntEnum):
     DAMAGED = 9
     """Bytes are lost or damaged."""
 
+    SETTINGS = 78
+    """The settings of a server cannot be used."""
+
     INTERRUPTED = 130
     """Ended by Ctrl-C."""
 
@@ -86,6 +89,7 @@ _MEANINGS: dict[ExitCode, str] = {
     ExitCode.INVALID: "input refused",
     ExitCode.EXHAUSTED: "limit reached or disk full",
     ExitCode.DAMAGED: "damaged bytes",
+    ExitCode.SETTINGS: "bad settings of a server",
     ExitCode.INTERRUPTED: "interrupted",
     ExitCode.CLOSED_PIPE: "output closed",
 }

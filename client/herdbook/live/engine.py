@@ -14,7 +14,7 @@ from concurrent.futures import Future, InvalidStateError
 from typing import Generic, TypeVar
 
 from herdbook.cache import Cache, CachedVersion
-from herdbook.core.values import ReplicaReport, Resolution
+from herdbook.core.values import ReplicaReport, ReplicaState, Resolution
 from herdbook.errors import (
     BY_REASON,
     Cancelled,
@@ -128,13 +128,22 @@ class LiveEngine(Generic[ModelT]):
         closed = f"The live model of {self._settings.reference} was closed while it started."
         with contextlib.suppress(InvalidStateError):
             self.first.set_exception(ClientClosed(closed))
-        self._reporter.close(flush_seconds=_FLUSH_SECONDS)
         self._follower.stop()
+        self._take_leave()
+        self._reporter.close(flush_seconds=_FLUSH_SECONDS)
         self._registry.close()
         self.slot.close()
         for thread in (self._worker, self._follower, *self.slot.closers):
             if thread.is_alive() and thread is not threading.current_thread():
                 thread.join(max(_JOIN_SECONDS, give_up_at - time.monotonic()))
+
+    def _take_leave(self) -> None:
+        """Has the fleet forget this replica, unless all that it has to say is why it failed."""
+        with self._lock:
+            machine = self._machine
+            says_why = machine.failure is not None and machine.serving is None
+            if machine.contacted_at is not None and machine.lost is None and not says_why:
+                self._reporter.say(self._report(messages.Report(ReplicaState.STOPPED, 0, None, "")))
 
     def _status(self) -> LiveStatus:
         held = self.slot.held

@@ -47,10 +47,10 @@ def fetch_files(
             directory that this process works in.
     """
     meter = Meter(manifest.manifest.size_bytes, progress)
-    if _is_in_place(destination, manifest, overwrite=overwrite):
+    if _is_in_place(destination, manifest):
         meter.add(saved_bytes=manifest.manifest.size_bytes)
         return _pulled(manifest, destination, meter.report())
-    _check_replaceable(destination)
+    _check_replaceable(destination, manifest, overwrite=overwrite)
     staged = StagedDirectory(destination, manifest.manifest)
     try:
         source = ChunkSource(
@@ -84,28 +84,25 @@ def _pulled(
     )
 
 
-def _is_in_place(destination: Path, manifest: VersionManifest, *, overwrite: bool) -> bool:
+def _is_in_place(destination: Path, manifest: VersionManifest) -> bool:
     """Whether nothing is left to do, because the destination holds this version already."""
+    return destination.is_dir() and verify_directory(destination, manifest.manifest)
+
+
+def _check_replaceable(destination: Path, manifest: VersionManifest, *, overwrite: bool) -> None:
+    """Refuses what must not be replaced, or would be another one for whoever works in it."""
     if not destination.exists():
-        return False
+        return
     if not destination.is_dir():
-        raise DestinationExists(f"{destination} is a file.")
-    if not any(destination.iterdir()):
-        return False
-    if verify_directory(destination, manifest.manifest):
-        return True
-    if not overwrite:
-        raise DestinationExists(
-            f"{destination} holds something else than {manifest.model}:{manifest.version}."
-        )
-    return False
-
-
-def _check_replaceable(destination: Path) -> None:
-    """Refuses a directory that would be another one for whoever works in it."""
-    if destination.exists() and destination.samefile(Path.cwd()):
+        raise DestinationExists(f"{destination} is a file, and a version is a directory.")
+    if destination.samefile(Path.cwd()):
         raise DestinationExists(
             f"{destination} is the working directory, which a pull would replace: name another."
+        )
+    if any(destination.iterdir()) and not overwrite:
+        raise DestinationExists(
+            f"{destination} holds something else than {manifest.model}:{manifest.version}; a pull "
+            "that is told to overwrite replaces it."
         )
 
 

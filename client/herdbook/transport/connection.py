@@ -137,7 +137,8 @@ class Connection:
 def _target(server: str) -> str:
     if server.startswith(("http://", "https://")):
         raise FieldInvalid(
-            f"The server is given as HOST:PORT, not as the URL {server!r}; tls=True encrypts."
+            f"The server is given as HOST:PORT, not as the URL {server!r}; "
+            "tls=True, --tls or HERDBOOK_TLS=1 encrypts."
         )
     if _NO_PORT.fullmatch(server):
         return f"{server}:{DEFAULT_PORT}"

@@ -343,6 +343,10 @@ class Replicas(Protocol):
         """
         ...
 
+    async def forget(self, replica_id: str, reference: str) -> None:
+        """Deletes what a replica said of a reference, and its lease."""
+        ...
+
     async def add(self, report: ReplicaReport, *, expires_at_us: int) -> None:
         """Stores that a replica watches a reference, unless it has said something of it."""
         ...

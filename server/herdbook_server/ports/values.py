@@ -48,6 +48,7 @@ class ReplicaState(StrEnum):
     LOADING = "loading"
     SERVING = "serving"
     FAILED = "failed"
+    STOPPED = "stopped"
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,7 +1,7 @@
 """The fleet: what each replica does with the references it watches.
 
 A replica is live while it holds a watch open on any server, and for a lease after that, so that it
-may change servers unnoticed. Reports are no part of the record.
+may change servers unnoticed; or until it says that it stops. Reports are no part of the record.
 """
 
 from __future__ import annotations
@@ -77,10 +77,14 @@ class Fleet:
     async def report(self, report: ReplicaReport) -> None:
         """Takes what a replica says of a reference.
 
-        Replaces what it said before and extends its lease. Raises FieldInvalid.
+        Replaces what it said before and extends its lease; one that stops is forgotten. Raises
+        FieldInvalid.
         """
         _check_report(report)
         async with self._database.bookkeep(durable=False) as records:
+            if report.state is ReplicaState.STOPPED:
+                await records.replicas.forget(report.replica_id, report.reference)
+                return
             await records.replicas.put(report, expires_at_us=self._expiry())
 
     async def convergence(self, reference: str) -> Convergence:

@@ -141,12 +141,6 @@ def test_a_pull_tells_where_the_files_are(herdbook: CommandLine, tmp_path: Path)
     assert document["path"] == str(tmp_path / "m")
 
 
-def test_a_destination_in_the_way_is_named_with_the_way_out(herdbook: CommandLine) -> None:
-    result = herdbook("pull", "m", "here", pull=errors.DestinationExists())
-    assert result.exit_code == 4
-    assert "--overwrite" in result.stderr
-
-
 def test_garbage_is_counted_and_deleted_on_request(herdbook: CommandLine) -> None:
     found = GarbageReport(3, 5 << 20, deleted=False)
     assert "Would delete 3 chunks, 5.0 MiB" in herdbook("gc", collect_garbage=found).stdout

@@ -179,6 +179,10 @@ def test_the_working_directory_is_not_replaced(
     monkeypatch.chdir(tmp_path / "empty")
     with pytest.raises(errors.DestinationExists, match="working directory"):
         client.pull("m", ".")
+    (tmp_path / "empty" / "precious").touch()
+    with pytest.raises(errors.DestinationExists, match="working directory"):
+        client.pull("m", ".", overwrite=True)
+    (tmp_path / "empty" / "precious").unlink()
     client.pull("m", "./below")
     assert names(tmp_path / "empty") == ["below"]
 
@@ -188,10 +192,10 @@ def test_a_destination_that_holds_something_else_is_left_alone(
 ) -> None:
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "precious").write_text("mine")
-    with pytest.raises(errors.DestinationExists):
+    with pytest.raises(errors.DestinationExists, match="overwrite"):
         client.pull("m:1", tmp_path / "out")
     (tmp_path / "file").touch()
-    with pytest.raises(errors.DestinationExists):
+    with pytest.raises(errors.DestinationExists, match="is a file"):
         client.pull("m:1", tmp_path / "file", overwrite=True)
     assert tree(tmp_path / "out") == {"precious": b"mine"}
 

@@ -57,6 +57,21 @@ def test_reports_name_the_replica_and_what_it_serves(
     assert report.replica.host
 
 
+def test_a_replica_that_is_closed_takes_leave(registry: MemoryRegistry) -> None:
+    with LiveModel(REFERENCE, loader=Model) as live:
+        wait_until(lambda: live.status().connected, "the registry has spoken")
+    assert last_state(registry) is ReplicaState.STOPPED
+    assert registry.reports[-1].serving_version is None
+
+
+def test_a_replica_that_cannot_reach_the_registry_takes_no_leave(registry: MemoryRegistry) -> None:
+    with LiveModel(REFERENCE, loader=Model) as live:
+        wait_until(lambda: live.status().connected, "the registry has spoken")
+        registry.break_down()
+        wait_until(lambda: not live.status().connected, "the outage is noticed")
+    assert last_state(registry) is not ReplicaState.STOPPED
+
+
 def test_a_replica_has_the_name_its_operator_gives(
     registry: MemoryRegistry, monkeypatch: pytest.MonkeyPatch
 ) -> None:

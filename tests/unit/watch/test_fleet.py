@@ -82,6 +82,15 @@ async def test_a_silent_replica_is_gone_after_its_lease(watching: Watching) -> N
     assert (await watching.fleet.convergence(CHAMPION)).replica_count == 0
 
 
+async def test_a_replica_that_stops_counts_no_longer(watching: Watching) -> None:
+    await watching.fleet.report(report("a", ReplicaState.SERVING, 2, serving=2))
+    await watching.fleet.report(report("b", ReplicaState.SERVING, 2, serving=2))
+    await watching.fleet.report(report("a", ReplicaState.STOPPED, 0))
+    (left,) = await watching.fleet.replicas(CHAMPION, after=None, limit=10)
+    assert left.replica_id == "b"
+    assert (await watching.fleet.convergence(CHAMPION)).replica_count == 1
+
+
 async def test_a_watching_replica_is_live_before_it_says_anything(watching: Watching) -> None:
     replica = Replica("r-1", "host", "pod-1")
     async with watching.watch(CHAMPION, replica=replica) as stream:

@@ -70,6 +70,9 @@ class ReplicaState(StrEnum):
     FAILED = "failed"
     """The candidate failed; what was served before still is."""
 
+    STOPPED = "stopped"
+    """It ends, and counts nowhere from then on; only reported, never listed."""
+
 
 @dataclass(frozen=True, slots=True)
 class ReplicaReport:

@@ -15,6 +15,7 @@ _REPLICA_STATES: Final = {
     fleet_pb2.REPLICA_STATE_LOADING: values.ReplicaState.LOADING,
     fleet_pb2.REPLICA_STATE_SERVING: values.ReplicaState.SERVING,
     fleet_pb2.REPLICA_STATE_FAILED: values.ReplicaState.FAILED,
+    fleet_pb2.REPLICA_STATE_STOPPED: values.ReplicaState.STOPPED,
 }
 _REPLICA_STATES_TO_WIRE: Final = {state: number for number, state in _REPLICA_STATES.items()}
 

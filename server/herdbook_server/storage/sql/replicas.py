@@ -72,7 +72,9 @@ EXPIRED = """
     SELECT replica_id, reference FROM replicas WHERE expires_at_us < $1
     ORDER BY replica_id, reference"""
 
-FORGET = "DELETE FROM replicas WHERE replica_id = $1 AND reference = $2 AND expires_at_us < $3"
+FORGET = "DELETE FROM replicas WHERE replica_id = $1 AND reference = $2"
+
+FORGET_EXPIRED = f"{FORGET} AND expires_at_us < $3"
 
 
 class ReplicaRows:
@@ -84,6 +86,10 @@ class ReplicaRows:
     async def put(self, report: ReplicaReport, *, expires_at_us: int) -> None:
         """See `ports.records.Replicas`."""
         await self._connection.execute(PUT, *to_row(report), expires_at_us)
+
+    async def forget(self, replica_id: str, reference: str) -> None:
+        """See `ports.records.Replicas`."""
+        await self._connection.execute(FORGET, replica_id, reference)
 
     async def add(self, report: ReplicaReport, *, expires_at_us: int) -> None:
         """See `ports.records.Replicas`."""
@@ -160,7 +166,7 @@ class ReplicaRows:
     async def forget_before(self, time_us: int) -> int:
         """See `ports.records.Replicas`."""
         expired = await self._connection.fetch(EXPIRED, time_us)
-        await self._connection.execute_many(FORGET, [(*row, time_us) for row in expired])
+        await self._connection.execute_many(FORGET_EXPIRED, [(*row, time_us) for row in expired])
         return len(expired)
 
 
