@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from contextlib import closing
 from typing import Protocol
 
 from herdbook.cache.versions import TakeChunk, VersionSource
@@ -95,8 +96,9 @@ class RemoteVersion:
             cache=None,
             cancel=self._cancel,
         )
-        work_off(
-            batches(chunks, max_bytes=BATCH_BYTES, max_count=BATCH_CHUNKS),
-            lambda batch: source.fetch(batch, take),
-            cancel=self._cancel,
-        )
+        with closing(source):
+            work_off(
+                batches(chunks, max_bytes=BATCH_BYTES, max_count=BATCH_CHUNKS),
+                lambda batch: source.fetch(batch, take),
+                cancel=self._cancel,
+            )

@@ -126,7 +126,6 @@ class Transfers:
             self._caller,
             model=manifest.model,
             version=manifest.version,
-            offered_directly=manifest.direct,
             cache=self._cache(),
             cancel=cancel,
         )

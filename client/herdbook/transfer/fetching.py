@@ -36,7 +36,7 @@ class ChunkSource:
         *,
         model: str,
         version: int,
-        offered_directly: bool,
+        offered_directly: bool = False,
         cache: ChunkCache | None,
         cancel: CancelToken,
         silence_seconds: float = SILENCE_SECONDS,
@@ -50,6 +50,10 @@ class ChunkSource:
         self._persistence = Persistence(cancel)
         encrypted = caller.connection.tls is not None
         self._direct = Direct(cancel, encrypted=encrypted, offered=offered_directly)
+
+    def close(self) -> None:
+        """Closes the connections to S3, if there are any; another fetch would open new ones."""
+        self._direct.close()
 
     def cached(self, ref: ChunkRef) -> bytes | None:
         """Returns a chunk that the cache holds intact."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 from typing import Final
 
@@ -63,9 +64,12 @@ def fetch_files(
         )
         pull = Pull(source, staged, meter)
         chunks = place_chunks(manifest.manifest)
-        work_off(
-            batches(chunks, max_bytes=BATCH_BYTES, max_count=BATCH_CHUNKS), pull.take, cancel=cancel
-        )
+        with closing(source):
+            work_off(
+                batches(chunks, max_bytes=BATCH_BYTES, max_count=BATCH_CHUNKS),
+                pull.take,
+                cancel=cancel,
+            )
         staged.publish(overwrite=overwrite)
     finally:
         staged.discard()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final, TypeVar
@@ -78,8 +78,8 @@ def push(
     registration.check()
     sources = find_sources(path)
     meter = Meter(sum(source.size_bytes for source in sources), progress)
-    upload = Upload(caller, registration.version.model, meter=meter, cancel=cancel)
-    version = _sent_and_registered(registration, upload, sources)
+    with closing(Upload(caller, registration.version.model, meter=meter, cancel=cancel)) as upload:
+        version = _sent_and_registered(registration, upload, sources)
     return replace(version, transfer=meter.report())
 
 
@@ -108,6 +108,10 @@ class Upload:
         self._direct = Direct(cancel, encrypted=caller.connection.tls is not None)
         self._lock = threading.Lock()
         self._claimed: set[bytes] = set()
+
+    def close(self) -> None:
+        """Closes the connections to S3, if there are any."""
+        self._direct.close()
 
     def send(self, sources: list[Source]) -> Manifest:
         """Sends what is missing of the files and returns their manifest."""
