@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import sys
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -24,6 +26,23 @@ def read_at_most(path: Path, max_bytes: int) -> bytes:
     descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_CLOEXEC", 0) | NO_WAIT)
     with open(descriptor, "rb", buffering=0) as file:  # noqa: PTH123
         return file.read(max_bytes) or b""
+
+
+def write_at(descriptor: int, data: bytes | memoryview, offset: int) -> None:
+    """Writes bytes to a place in a file, and has the system begin to bring them to the disk.
+
+    A sync that follows has less to wait for: by itself, Linux begins when a tenth of the memory
+    waits to be written.
+    """
+    view = memoryview(data)
+    while view:
+        written = os.pwrite(descriptor, view, offset)
+        view, offset = view[written:], offset + written
+    if sys.platform == "linux":
+        # Of what is dirty this drops nothing, and starts to write it: see mm/fadvise.c.
+        start = offset - len(data)
+        with contextlib.suppress(OSError):
+            os.posix_fadvise(descriptor, start, len(data), os.POSIX_FADV_DONTNEED)
 
 
 def sync(path: Path) -> None:

@@ -54,10 +54,19 @@ def processor() -> str:
 
 def peak_memory_bytes(pid: int) -> int:
     """Return the most memory that a process ever had resident."""
+    return _status_bytes(pid, "VmHWM:")
+
+
+def resident_memory_bytes(pid: int) -> int:
+    """Return the memory that a process has resident."""
+    return _status_bytes(pid, "VmRSS:")
+
+
+def _status_bytes(pid: int, key: str) -> int:
     for line in Path(f"/proc/{pid}/status").read_text().splitlines():
-        if line.startswith("VmHWM:"):
+        if line.startswith(key):
             return int(line.split()[1]) * 1024
-    raise LookupError(f"process {pid} tells no peak")
+    raise LookupError(f"process {pid} does not tell {key}")
 
 
 def processor_seconds(pid: int) -> float:

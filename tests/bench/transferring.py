@@ -11,7 +11,9 @@ import os
 import sys
 import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
+import boto3
 import grpc
 import uvloop
 
@@ -38,6 +40,23 @@ def pull_and_cache(address: str, model: str, directory: str) -> int:
     """Pull a model's newest version, and keep its chunks for other pulls."""
     with Client(address) as client:
         return client.pull(model, directory).transfer.moved_bytes
+
+
+def boto_push(endpoint: str, bucket: str, directory: str) -> int:
+    """Upload files by boto3's managed transfer, in parts and in parallel as it likes."""
+    client = boto3.client("s3", endpoint_url=endpoint)
+    for path in Path(directory).iterdir():
+        client.upload_file(str(path), bucket, path.name)
+    return 0
+
+
+def boto_pull(endpoint: str, bucket: str, directory: str) -> int:
+    """Download by boto3's managed transfer what was uploaded last."""
+    client = boto3.client("s3", endpoint_url=endpoint)
+    Path(directory).mkdir()
+    for item in client.list_objects_v2(Bucket=bucket)["Contents"]:
+        client.download_file(bucket, item["Key"], str(Path(directory, item["Key"])))
+    return 0
 
 
 def send(address: str, size_bytes: str) -> int:
@@ -76,7 +95,8 @@ async def receive_stream(address: str, size_bytes: int) -> None:
 
 
 KINDS: dict[str, Callable[..., int]] = {
-    each.__name__: each for each in (push, pull, pull_and_cache, send, receive)
+    each.__name__: each
+    for each in (push, pull, pull_and_cache, boto_push, boto_pull, send, receive)
 }
 
 

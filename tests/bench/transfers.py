@@ -22,6 +22,7 @@ from tests.support.s3 import remove_bucket, running_s3
 
 TITLE = "random bytes, against a bare gRPC stream that drops them, and against synced writes alone"
 MODEL = "herd/heavy"
+BUCKET = "herdbook-bench"
 SMALL_FILES = 8
 DISK_THREADS = 8
 MEGABYTE = 1_000_000
@@ -68,12 +69,14 @@ class Meter:
         return len(paths) * MESSAGE_BYTES / seconds / MEGABYTE
 
 
-def run_transfer(kind: str, *arguments: object, cache: Path) -> Transfer:
+def run_transfer(
+    kind: str, *arguments: object, cache: Path, env: Mapping[str, str] | None = None
+) -> Transfer:
     """Run one transfer in a process of its own, from a disk that has nothing left to write."""
     os.sync()
     command = [sys.executable, "-m", "tests.bench.transferring", kind, *map(str, arguments)]
-    env = {**os.environ, "HERDBOOK_CACHE_DIR": str(cache)}
-    answer = subprocess.run(command, env=env, check=True, stdout=subprocess.PIPE).stdout
+    environment = {**os.environ, **(env or {}), "HERDBOOK_CACHE_DIR": str(cache)}
+    answer = subprocess.run(command, env=environment, check=True, stdout=subprocess.PIPE).stdout
     return Transfer(**json.loads(answer))
 
 
@@ -180,6 +183,6 @@ def write_random(path: Path, size_bytes: int) -> None:
 def s3_store() -> Iterator[tuple[str, Mapping[str, str]]]:
     """Run an S3 server with an empty bucket; give a server's `--artifacts` and environment."""
     with running_s3() as endpoint:
-        endpoint.client().create_bucket(Bucket="herdbook-bench")
-        yield "s3://herdbook-bench/chunks", endpoint.environment()
-        remove_bucket(endpoint.client(), "herdbook-bench")
+        endpoint.client().create_bucket(Bucket=BUCKET)
+        yield f"s3://{BUCKET}/chunks", endpoint.environment()
+        remove_bucket(endpoint.client(), BUCKET)

@@ -15,7 +15,7 @@ from typing import TypeVar
 from herdbook.cache.layout import kind_of
 from herdbook.core.values.artifacts import ChunkRef, File
 from herdbook.errors import Cancelled
-from herdbook.files import NO_WAIT
+from herdbook.files import NO_WAIT, write_at
 
 _WORKERS = min(4, os.cpu_count() or 1)
 _SPAN_CHUNKS = 32
@@ -47,9 +47,7 @@ class Stretch:
     def write(self, data: bytes | memoryview) -> None:
         """Puts the chunk here; the file is there already."""
         with self.path.open("r+b", buffering=0) as file:
-            view = memoryview(data)
-            while view:
-                view = view[os.pwrite(file.fileno(), view, self.offset + len(data) - len(view)) :]
+            write_at(file.fileno(), data, self.offset)
 
 
 def stretches(files: Iterable[File], root: Path) -> Iterator[Stretch]:

@@ -13,7 +13,7 @@ from typing import Final
 from herdbook.core.planning import Place
 from herdbook.core.values import Manifest
 from herdbook.errors import DestinationExists, LocalDiskFull
-from herdbook.files import sync, sync_all
+from herdbook.files import sync, sync_all, write_at
 from herdbook.transfer.leftovers import Claim, sweep
 
 _FULL: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
@@ -118,10 +118,7 @@ def _directories(paths: list[Path], root: Path) -> Iterator[Path]:
 def _write(path: Path, data: bytes | memoryview, offset: int) -> None:
     descriptor = os.open(path, os.O_WRONLY)
     try:
-        view = memoryview(data)
-        while view:
-            written = os.pwrite(descriptor, view, offset)
-            view, offset = view[written:], offset + written
+        write_at(descriptor, data, offset)
     finally:
         os.close(descriptor)
 

@@ -29,7 +29,12 @@ from herdbook_server.ports.chunks import (
     StoreUnavailable,
 )
 from herdbook_server.storage.chunks.layout import CHUNKS, FAN_OUT, chunk_digest, chunk_name
-from herdbook_server.storage.chunks.syncing import Syncing, can_sync_at_once, sync_directory
+from herdbook_server.storage.chunks.syncing import (
+    Syncing,
+    can_sync_at_once,
+    start_writing,
+    sync_directory,
+)
 
 logger = logging.getLogger(__name__)
 
@@ -44,6 +49,9 @@ _FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS})
 # EXDEV: `tmp` and `chunks` are on two file systems.
 _REFUSED = frozenset({errno.EACCES, errno.EPERM, errno.EXDEV})
 _DELETED_AT_ONCE = 500
+_LARGE_BYTES = 256 * 1024
+"""A chunk of that size is on its way to the disk while the next one is written."""
+
 _PROBE = b"probe"
 _TEMPORARY = "tmp"
 _TEMPORARY_MAX_AGE_SECONDS = 3600.0
@@ -197,6 +205,8 @@ class LocalChunkStore:
             rest = memoryview(data)
             while rest:
                 rest = rest[file.write(rest) :]
+            if len(data) >= _LARGE_BYTES:
+                start_writing(file.fileno())
         return path
 
     def _name(self, path: str, name: str) -> None:

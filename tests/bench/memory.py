@@ -1,0 +1,78 @@
+"""How much memory large transfers take, several at once."""
+
+from __future__ import annotations
+
+import contextlib
+import shutil
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from tests.bench.machine import resident_memory_bytes
+from tests.bench.measuring import Fact, Note, Row
+from tests.bench.options import MIB, Options
+from tests.bench.servers import Server, full_server, new_directory, new_path
+from tests.bench.transfers import Transfer, random_files, run_transfer, s3_store
+
+TITLE = "resident memory, beyond that of a server before and of a client that moves one MiB"
+CLIENTS = 4
+
+
+async def run(options: Options) -> list[Row]:
+    """Measure the local chunk store, and S3 if asked to."""
+    amount = CLIENTS * options.transfer_bytes // MIB
+    rows: list[Row] = [
+        Note(f"{CLIENTS} clients at once, {amount:,} MiB in all; what is aimed at is 200 MiB each.")
+    ]
+    rows += measure("local", options, artifacts="local", env={})
+    if options.s3:
+        with s3_store() as (artifacts, env):
+            rows += measure("s3", options, artifacts=artifacts, env=env)
+    return rows
+
+
+def measure(
+    store: str, options: Options, *, artifacts: str, env: Mapping[str, str]
+) -> Iterator[Row]:
+    """Push by all clients at once, then pull, from a server that was started anew."""
+    home = new_directory(options.home, store)
+    for kind, transfer in (("push", push), ("pull", pull)):
+        with full_server(home, artifacts=artifacts, env=env) as server:
+            before = resident_memory_bytes(server.pid)
+            transfers = at_once(transfer, home, server, options.transfer_bytes)
+            growth = server.peak_memory_bytes - before
+            small = push(home, server, "small", MIB).peak_memory_bytes
+            largest = max(each.peak_memory_bytes for each in transfers)
+            yield Fact(f"{store}: {kind}, server", growth / MIB, "MiB")
+            yield Fact(f"{store}: {kind}, each client", (largest - small) / MIB, "MiB")
+    shutil.rmtree(home)
+
+
+def at_once(
+    transfer: Callable[[Path, Server, str, int], Transfer],
+    home: Path,
+    server: Server,
+    size_bytes: int,
+) -> list[Transfer]:
+    """Run a transfer by each client, all at once."""
+    with ThreadPoolExecutor(CLIENTS) as threads:
+        running = [
+            threads.submit(transfer, home, server, f"m-{number}", size_bytes)
+            for number in range(CLIENTS)
+        ]
+        return [each.result() for each in running]
+
+
+def push(home: Path, server: Server, model: str, size_bytes: int) -> Transfer:
+    """Push bytes that never were before."""
+    with random_files(home, size_bytes) as directory:
+        return run_transfer("push", server.address, model, directory, cache=new_path(home, "cache"))
+
+
+def pull(home: Path, server: Server, model: str, size_bytes: int) -> Transfer:
+    """Pull what was pushed, and keep its chunks."""
+    with contextlib.ExitStack() as stack:
+        pulled, cache = new_path(home, "pulled"), new_path(home, "cache")
+        for path in (pulled, cache):
+            stack.callback(shutil.rmtree, path, ignore_errors=True)
+        return run_transfer("pull_and_cache", server.address, model, pulled, cache=cache)
