@@ -47,7 +47,7 @@ _Entries: TypeAlias = Iterator[os.DirEntry[str]]
 
 _FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS})
 # EXDEV: `tmp` and `chunks` are on two file systems.
-_REFUSED = frozenset({errno.EACCES, errno.EPERM, errno.EXDEV})
+_REFUSED = frozenset({errno.EACCES, errno.EPERM, errno.EXDEV, errno.EISDIR})
 _DELETED_AT_ONCE = 500
 _LARGE_BYTES = 256 * 1024
 """A chunk of that size is on its way to the disk while the next one is written."""
@@ -238,7 +238,8 @@ class LocalChunkStore:
         self, digests: Sequence[bytes], given_up: threading.Event
     ) -> dict[bytes, StoreError]:
         failures: dict[bytes, StoreError] = {}
-        self._require_directories()
+        with self._errors("delete chunks"):
+            self._require_directories()
         for digest in digests:
             name = chunk_name(digest)
             with self._dooming(name):
@@ -247,7 +248,8 @@ class LocalChunkStore:
                 try:
                     with self._errors(f"delete {name}"):
                         (self._chunks / name).unlink(missing_ok=True)
-                except StoreError as failure:
+                except StoreMisconfigured as failure:
+                    # After any other error it may be deleted yet, as on a network that is slow.
                     failures[digest] = failure
         return failures
 
