@@ -23,9 +23,13 @@ def read_at_most(path: Path, max_bytes: int) -> bytes:
     Raises:
         OSError: It cannot be read.
     """
-    descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_CLOEXEC", 0) | NO_WAIT)
-    with open(descriptor, "rb", buffering=0) as file:  # noqa: PTH123
+    with open(path, "rb", buffering=0, opener=open_at_once) as file:
         return file.read(max_bytes) or b""
+
+
+def open_at_once(path: str, flags: int) -> int:
+    """Opens a file for `open`; a pipe in its place is not waited for."""
+    return os.open(path, flags | NO_WAIT)
 
 
 def write_at(descriptor: int, data: bytes | memoryview, offset: int) -> None:

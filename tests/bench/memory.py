@@ -9,12 +9,12 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from tests.bench.machine import resident_memory_bytes
-from tests.bench.measuring import Fact, Note, Row
+from tests.bench.measuring import Comparison, Note, Row
 from tests.bench.options import MIB, Options
 from tests.bench.servers import Server, full_server, new_directory, new_path
 from tests.bench.transfers import Transfer, random_files, run_transfer, s3_store
 
-TITLE = "resident memory, beyond that of a server before and of a client that moves one MiB"
+TITLE = "resident memory at its peak, against a server before and a client that moves one MiB"
 CLIENTS = 4
 
 
@@ -22,7 +22,7 @@ async def run(options: Options) -> list[Row]:
     """Measure the local chunk store, and S3 if asked to."""
     amount = CLIENTS * options.transfer_bytes // MIB
     rows: list[Row] = [
-        Note(f"{CLIENTS} clients at once, {amount:,} MiB in all; what is aimed at is 200 MiB each.")
+        Note(f"{CLIENTS} clients at once, {amount:,} MiB in all; the aim is 200 MiB more, each.")
     ]
     rows += measure("local", options, artifacts="local", env={})
     if options.s3:
@@ -34,26 +34,30 @@ async def run(options: Options) -> list[Row]:
 def measure(
     store: str, options: Options, *, artifacts: str, env: Mapping[str, str]
 ) -> Iterator[Row]:
-    """Push by all clients at once, then pull."""
+    """Push by all clients at once, then pull, from a server that was started anew."""
     home = new_directory(options.home, store)
-    with full_server(home, artifacts=artifacts, env=env) as server:
-        small = push(home, server, "small", MIB).peak_memory_bytes
-        before = resident_memory_bytes(server.pid)
-        for kind, transfer in (("push", push), ("pull", pull)):
-            peak = max(
-                at_once(transfer, home, server, options.transfer_bytes), key=peak_memory_bytes
-            )
-            growth = server.peak_memory_bytes - before
-            yield Fact(f"{store}: {kind}, server", growth / MIB, "MiB")
-            yield Fact(
-                f"{store}: {kind}, each client", (peak.peak_memory_bytes - small) / MIB, "MiB"
-            )
+    for kind, transfer in (("push", push), ("pull", pull)):
+        with full_server(home, artifacts=artifacts, env=env) as server:
+            before = resident_memory_bytes(server.pid)
+            transfers = at_once(transfer, home, server, options.transfer_bytes)
+            peak = server.peak_memory_bytes
+            small = push(home, server, "small", MIB).peak_memory_bytes
+            largest = max(each.peak_memory_bytes for each in transfers)
+            yield compare(f"{store}: {kind}, server", peak, before, baseline="before")
+            yield compare(f"{store}: {kind}, each client", largest, small, baseline="one MiB")
     shutil.rmtree(home)
 
 
-def peak_memory_bytes(transfer: Transfer) -> int:
-    """Return the most memory that a transfer took."""
-    return transfer.peak_memory_bytes
+def compare(name: str, peak_bytes: int, before_bytes: int, *, baseline: str) -> Row:
+    """Compare the most memory that was taken with what is taken for nothing much."""
+    return Comparison(
+        name,
+        "MiB",
+        subject=(peak_bytes / MIB,),
+        baseline=(before_bytes / MIB,),
+        baseline_name=baseline,
+        better="lower",
+    )
 
 
 def at_once(

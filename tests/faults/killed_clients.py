@@ -87,7 +87,8 @@ class Killable:
         env = {**os.environ, "HERDBOOK_CACHE_DIR": str(self.cache)}
         for offset in offsets:
             with subprocess.Popen(command, env=env) as process:
-                while passed() < offset and process.poll() is None:
+                while passed() < offset:
+                    assert process.poll() is None, "the client ended before it was killed"
                     time.sleep(POLL_SECONDS)
                 process.kill()
         subprocess.run(command, env=env, check=True)

@@ -51,7 +51,7 @@ class Seen:
 
 
 class Chance:
-    """One run; the same seed does the same things, not in the same order."""
+    """One run; what meets what is up to chance even with one seed."""
 
     def __init__(self, barns: Sequence[Barn], *, seed: int) -> None:
         self._barns = barns

@@ -251,6 +251,19 @@ def test_a_directory_is_verified_as_a_push_finds_it(
         client.verify_copy(model, pushed)
 
 
+def test_a_copy_with_names_of_another_form_is_not_the_version_in_place(
+    client: Any, model: str, tmp_path: Path
+) -> None:
+    pushed = tmp_path / "pushed"
+    pushed.mkdir()
+    (pushed / "cafe\N{COMBINING ACUTE ACCENT}.bin").write_bytes(b"weights")
+    client.push(model, pushed)
+    with pytest.raises(errors.DestinationExists):
+        client.pull(model, pushed)
+    client.pull(model, pushed, overwrite=True)
+    assert (pushed / "caf\N{LATIN SMALL LETTER E WITH ACUTE}.bin").read_bytes() == b"weights"
+
+
 def test_a_pipe_in_the_place_of_a_file_is_damage_and_not_waited_for(
     client: Any, model: str, tmp_path: Path
 ) -> None:

@@ -9,16 +9,16 @@ from pathlib import Path
 
 from herdbook.core.values import CopyReport, File, Manifest
 from herdbook.errors import SourceInvalid
-from herdbook.files import NO_WAIT
+from herdbook.files import open_at_once
 from herdbook.transfer.sources import find_files, unreadable
 
 
 def verify_directory(directory: Path, manifest: Manifest) -> bool:
-    """Whether the directory holds every byte of the manifest's files, and no other file."""
+    """Whether the directory holds the manifest's files, by these very names, and no other file."""
     try:
-        found = _find(directory)
-        return found.keys() == {file.path for file in manifest.files} and all(
-            _is_whole(found[file.path], file) for file in manifest.files
+        found = {local.relative_to(directory).as_posix() for local in _find(directory).values()}
+        return found == {file.path for file in manifest.files} and all(
+            _is_whole(directory.joinpath(*file.path.split("/")), file) for file in manifest.files
         )
     except SourceInvalid:
         return False
@@ -52,7 +52,7 @@ def _find(directory: Path) -> dict[str, Path]:
 def _is_whole(path: Path, file: File) -> bool:
     """Whether a local file has the bytes that a manifest says."""
     try:
-        with open(path, "rb", buffering=0, opener=_open_at_once) as opened:
+        with open(path, "rb", buffering=0, opener=open_at_once) as opened:
             status = os.fstat(opened.fileno())
             return (
                 stat.S_ISREG(status.st_mode)
@@ -66,8 +66,3 @@ def _is_whole(path: Path, file: File) -> bool:
         return False
     except OSError as error:
         raise unreadable(path, error) from error
-
-
-def _open_at_once(path: str, flags: int) -> int:
-    """Opens a file; a pipe in its place is not waited for."""
-    return os.open(path, flags | NO_WAIT)

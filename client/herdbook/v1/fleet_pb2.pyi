@@ -40,7 +40,7 @@ class _ReplicaStateEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ReplicaS
     REPLICA_STATE_FAILED: _ReplicaState.ValueType  # 5
     """The candidate failed; what was served before still is."""
     REPLICA_STATE_STOPPED: _ReplicaState.ValueType  # 6
-    """Ends. Only to be reported: the replica counts nowhere from then on."""
+    """Ends. Only to be reported, when the watch has ended or is about to: the replica counts nowhere from then on."""
 
 class ReplicaState(_ReplicaState, metaclass=_ReplicaStateEnumTypeWrapper):
     """What a replica does with the version that a reference names."""
@@ -58,7 +58,7 @@ REPLICA_STATE_SERVING: ReplicaState.ValueType  # 4
 REPLICA_STATE_FAILED: ReplicaState.ValueType  # 5
 """The candidate failed; what was served before still is."""
 REPLICA_STATE_STOPPED: ReplicaState.ValueType  # 6
-"""Ends. Only to be reported: the replica counts nowhere from then on."""
+"""Ends. Only to be reported, when the watch has ended or is about to: the replica counts nowhere from then on."""
 Global___ReplicaState: _TypeAlias = ReplicaState  # noqa: Y015
 
 @_typing.final

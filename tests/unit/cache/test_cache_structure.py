@@ -148,7 +148,9 @@ def test_what_is_no_chunk_is_neither_waited_for_nor_read_for_ever(
     assert cache.get(pipe) == b""
     assert cache.get(endless) == bytes(MAX_CHUNK_BYTES)
     assert cache.get(loop) is None
+    opened = len(list(Path("/proc/self/fd").iterdir()))
     assert cache.get(directory) is None
+    assert len(list(Path("/proc/self/fd").iterdir())) == opened
     cache.acquire(source.digest, source).release()
     assert set(cache.check().removed_chunks) == {
         layout.chunk(digest).name for digest in (pipe, endless, loop, directory)

@@ -29,7 +29,12 @@ from herdbook_server.ports.chunks import (
     StoreUnavailable,
 )
 from herdbook_server.storage.chunks.layout import CHUNKS, FAN_OUT, chunk_digest, chunk_name
-from herdbook_server.storage.chunks.syncing import Syncing, can_sync_at_once, sync_directory
+from herdbook_server.storage.chunks.syncing import (
+    Syncing,
+    can_sync_at_once,
+    start_writing,
+    sync_directory,
+)
 
 logger = logging.getLogger(__name__)
 
@@ -42,8 +47,11 @@ _Entries: TypeAlias = Iterator[os.DirEntry[str]]
 
 _FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS})
 # EXDEV: `tmp` and `chunks` are on two file systems.
-_REFUSED = frozenset({errno.EACCES, errno.EPERM, errno.EXDEV})
+_REFUSED = frozenset({errno.EACCES, errno.EPERM, errno.EXDEV, errno.EISDIR})
 _DELETED_AT_ONCE = 500
+_LARGE_BYTES = 256 * 1024
+"""A chunk of that size is on its way to the disk while the next one is written."""
+
 _PROBE = b"probe"
 _TEMPORARY = "tmp"
 _TEMPORARY_MAX_AGE_SECONDS = 3600.0
@@ -197,6 +205,8 @@ class LocalChunkStore:
             rest = memoryview(data)
             while rest:
                 rest = rest[file.write(rest) :]
+            if len(data) >= _LARGE_BYTES:
+                start_writing(file.fileno())
         return path
 
     def _name(self, path: str, name: str) -> None:
@@ -228,7 +238,8 @@ class LocalChunkStore:
         self, digests: Sequence[bytes], given_up: threading.Event
     ) -> dict[bytes, StoreError]:
         failures: dict[bytes, StoreError] = {}
-        self._require_directories()
+        with self._errors("delete chunks"):
+            self._require_directories()
         for digest in digests:
             name = chunk_name(digest)
             with self._dooming(name):
@@ -237,7 +248,8 @@ class LocalChunkStore:
                 try:
                     with self._errors(f"delete {name}"):
                         (self._chunks / name).unlink(missing_ok=True)
-                except StoreError as failure:
+                except StoreMisconfigured as failure:
+                    # After any other error it may be deleted yet, as on a network that is slow.
                     failures[digest] = failure
         return failures
 

@@ -181,7 +181,10 @@ class S3ChunkStore:
             page = digests[start : start + _DELETED_AT_ONCE]
             keys = {self._key(digest): digest for digest in page}
             refused = await self._delete(list(keys))
-            failures |= {keys[key]: refused[key] for key in keys.keys() & refused}
+            for key, failure in refused.items():
+                if key not in keys:
+                    raise failure
+                failures[keys[key]] = failure
         return failures
 
     async def list_chunks(self) -> AsyncGenerator[StoredChunk, None]:

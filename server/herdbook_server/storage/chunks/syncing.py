@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import itertools
 import os
@@ -72,6 +73,17 @@ class Syncing:
         sync_file_system(self._descriptor)
         # Once its journal has failed, ext4 says nothing at syncfs before Linux 6.13: a file tells.
         return itertools.islice(paths, 1)
+
+
+def start_writing(descriptor: int) -> None:
+    """Have the system begin to bring a file to the disk, so that a sync has less to wait for.
+
+    By itself, Linux begins when a tenth of the memory waits to be written.
+    """
+    if sys.platform == "linux":
+        # Of what is dirty this drops nothing, and starts to write it: see mm/fadvise.c.
+        with contextlib.suppress(OSError):
+            os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_DONTNEED)
 
 
 def sync_directory(path: str | Path) -> None:
