@@ -27,7 +27,7 @@ async def store(database: Database, model_name: str, *names: object, time_us: in
     chunks = [chunk(name) for name in names]
     async with database.bookkeep() as records:
         await records.chunks.reserve(chunks, time_us=time_us)
-        await records.chunks.commit(model_name, chunks, time_us=time_us)
+        await records.chunks.commit(model_name, [one.digest for one in chunks], time_us=time_us)
 
 
 async def condemn(
@@ -129,7 +129,7 @@ class ChunkIndexTests:
         async with database.bookkeep() as records:
             await records.chunks.missing("a", [digest_of("asked")], time_us=late)
             await records.chunks.reserve([chunk("reserved")], time_us=late)
-            await records.chunks.commit("b", [chunk("committed")], time_us=late)
+            await records.chunks.commit("b", [digest_of("committed")], time_us=late)
             await records.chunks.absent("a", [chunk("checked")], time_us=late)
         async with database.bookkeep() as records:
             assert await records.chunks.garbage(late, time_us=late, limit=9) == [chunk("left")]
@@ -148,7 +148,7 @@ class ChunkIndexTests:
         async with database.bookkeep() as records:
             await records.chunks.missing("a", [digest_of(1)], time_us=HOUR_US)
             await records.chunks.reserve([chunk(1)], time_us=HOUR_US)
-            await records.chunks.commit("a", [chunk(1)], time_us=HOUR_US)
+            await records.chunks.commit("a", [digest_of(1)], time_us=HOUR_US)
         assert await raw.fetch("SELECT touched_at_us FROM chunks") == [(0,)]
 
     async def test_a_chunk_that_a_manifest_lists_is_no_garbage(self, database: Database) -> None:
@@ -174,7 +174,7 @@ class ChunkIndexTests:
             assert await records.chunks.reserve([chunk(1), chunk(2)], time_us=DAY_US) == {
                 digest_of(2): False
             }
-            await records.chunks.commit("a", [chunk(1)], time_us=DAY_US)
+            await records.chunks.commit("a", [digest_of(1)], time_us=DAY_US)
             assert await records.chunks.absent("a", [chunk(1)], time_us=DAY_US) == [digest_of(1)]
         assert (await states(raw))[digest_of(1)] == "deleting"
         async with database.bookkeep() as records:
@@ -258,8 +258,7 @@ class ChunkIndexTests:
                 async with writer.bookkeep() as records:
                     chunks = [chunk(name) for name in mine]
                     free = await records.chunks.reserve(chunks, time_us=time_us)
-                    reserved = [one for one in chunks if one.digest in free]
-                    await records.chunks.commit(f"m{order}", reserved, time_us=time_us)
+                    await records.chunks.commit(f"m{order}", list(free), time_us=time_us)
                 async with writer.bookkeep() as records:
                     absent = set(await records.chunks.absent(f"m{order}", chunks, time_us=time_us))
                     kept = [name for name in mine if digest_of(name) not in absent]

@@ -257,11 +257,8 @@ class Chunks(Protocol):
         """
         ...
 
-    async def commit(self, model: str, chunks: Sequence[ChunkRef], *, time_us: int) -> None:
-        """Marks reserved chunks `stored` and known to the model.
-
-        Their bytes are durable, and of that size, which may not be the one that was reserved.
-        """
+    async def commit(self, model: str, digests: Sequence[bytes], *, time_us: int) -> None:
+        """Marks reserved chunks `stored` and known to the model. Their bytes are durable."""
         ...
 
     async def lose(self, digests: Sequence[bytes]) -> Sequence[bytes]:

@@ -124,8 +124,7 @@ class MemoryIndex:
             if chunk.digest not in self.deleting
         }
 
-    async def commit(self, model: str, chunks: Collection[ChunkRef], *, time_us: int) -> None:
-        digests = [chunk.digest for chunk in chunks]
+    async def commit(self, model: str, digests: Collection[bytes], *, time_us: int) -> None:
         self.stored.update(digests)
         self.known.update((model, digest) for digest in digests)
 

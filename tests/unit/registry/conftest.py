@@ -82,7 +82,8 @@ class Registry:
         """Makes chunks known as uploaded for a model."""
         async with self.database.bookkeep() as records:
             await records.chunks.reserve(chunks, time_us=self.clock.time_us)
-            await records.chunks.commit(model, chunks, time_us=self.clock.time_us)
+            digests = [chunk.digest for chunk in chunks]
+            await records.chunks.commit(model, digests, time_us=self.clock.time_us)
 
     async def serve(self, version: int, *, lease_us: int = 10) -> None:
         """Makes a live replica serve a version of the usual model."""

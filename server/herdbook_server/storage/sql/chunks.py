@@ -53,9 +53,9 @@ RESERVE = """
         OR (chunks.state = 'deleting' AND chunks.touched_at_us < $4)"""
 
 COMMIT = """
-    UPDATE chunks SET state = 'stored', size_bytes = $2, touched_at_us = $3
+    UPDATE chunks SET state = 'stored', touched_at_us = $2
     WHERE digest = $1
-        AND (state = 'writing' OR (state = 'stored' AND touched_at_us < $4))"""
+        AND (state = 'writing' OR (state = 'stored' AND touched_at_us < $3))"""
 
 IS_LISTED = "EXISTS (SELECT 1 FROM manifest_chunks l WHERE l.chunk_digest = c.digest)"
 
@@ -139,18 +139,18 @@ class ChunkRows:
             stored |= {row[0]: row[1] == "stored" for row in states if row[1] != "deleting"}
         return stored
 
-    async def commit(self, model: str, chunks: Sequence[ChunkRef], *, time_us: int) -> None:
+    async def commit(self, model: str, digests: Sequence[bytes], *, time_us: int) -> None:
         """See `ports.records.Chunks`.
 
         A chunk that was condemned since it was reserved stays unknown: whoever registers is told
         that it is missing.
         """
-        ordered = sorted({chunk.digest: chunk.size_bytes for chunk in chunks}.items())
+        ordered = sorted(set(digests))
         stale_us = time_us - TOUCH_INTERVAL_US
         await self._connection.execute_many(
-            COMMIT, [(digest, size_bytes, time_us, stale_us) for digest, size_bytes in ordered]
+            COMMIT, [(digest, time_us, stale_us) for digest in ordered]
         )
-        await self._connection.execute_many(MAKE_KNOWN, [(model, digest) for digest, _ in ordered])
+        await self._connection.execute_many(MAKE_KNOWN, [(model, digest) for digest in ordered])
 
     async def lose(self, digests: Sequence[bytes]) -> Sequence[bytes]:
         """See `ports.records.Chunks`."""
