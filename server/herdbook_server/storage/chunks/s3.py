@@ -11,7 +11,7 @@ from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 from urllib.parse import urlsplit
 
 import aioboto3
@@ -43,6 +43,8 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _DELETED_AT_ONCE = 1000
 _FIRST_PAUSE_SECONDS = 0.2
 _JITTER = secrets.SystemRandom()
+
+KeyT = TypeVar("KeyT")
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,11 +167,7 @@ class S3ChunkStore:
         for start in range(0, len(digests), _DELETED_AT_ONCE):
             page = digests[start : start + _DELETED_AT_ONCE]
             keys = {self._key(digest): digest for digest in page}
-            refused = await self._delete(list(keys))
-            for key, failure in refused.items():
-                if key not in keys:
-                    raise failure
-                failures[keys[key]] = failure
+            failures |= await self._delete(keys)
         return failures
 
     async def list_chunks(self) -> AsyncGenerator[StoredChunk, None]:
@@ -195,7 +193,7 @@ class S3ChunkStore:
             response = await self._client.get_object(Bucket=bucket, Key=key)
             async with response["Body"]:
                 await response["Body"].read()
-        for failure in (await self._delete([key])).values():
+        for failure in (await self._delete({key: key})).values():
             raise failure
         await self._list_page("")
 
@@ -236,23 +234,22 @@ class S3ChunkStore:
             await asyncio.sleep(_JITTER.uniform(0, _FIRST_PAUSE_SECONDS * 2**attempt))
             attempt += 1
 
-    async def _delete(self, keys: Sequence[str]) -> Mapping[str, StoreError]:
-        """Delete objects; return which the server refused to delete, and why."""
+    async def _delete(self, keys: Mapping[str, KeyT]) -> dict[KeyT, StoreError]:
+        """Delete objects; return, by what the keys stand for, which were not, and why."""
         async with self._call(f"delete {len(keys)} objects"):
             response = await self._client.delete_objects(
                 Bucket=self._location.bucket,
                 Delete={"Objects": [{"Key": key} for key in keys], "Quiet": True},
             )
-        refused: dict[str, StoreError] = {}
+        failures: dict[KeyT, StoreError] = {}
         for error in response.get("Errors", ()):
             key = error.get("Key", "")
-            sentence = self._could_not(f"delete {key}")
+            sentence = self._could_not(f"delete {key or 'something'}")
             failure = s3_errors.refused(sentence, error.get("Code", ""), error.get("Message", ""))
-            if isinstance(failure, StoreUnavailable):
-                # It may be deleted yet.
-                raise failure
-            refused[key] = failure
-        return refused
+            if key not in keys:
+                raise StoreUnavailable(str(failure))
+            failures[keys[key]] = failure
+        return failures
 
     async def _list_page(self, token: str) -> ListObjectsV2OutputTypeDef:
         request: ListObjectsV2RequestTypeDef = {
