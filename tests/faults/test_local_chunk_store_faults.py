@@ -134,16 +134,44 @@ async def test_a_deletion_that_was_given_up_deletes_nothing_that_is_put_afterwar
         assert await store.get(digest, len(data)) == data
 
 
-async def test_a_deletion_that_may_happen_yet_is_an_error(
+@pytest.mark.parametrize(
+    ("number", "kind"),
+    [
+        (errno.EISDIR, StoreMisconfigured),
+        (errno.ENOTDIR, StoreMisconfigured),
+        (errno.EROFS, StoreFull),
+        (errno.EIO, StoreUnavailable),
+        (errno.ETIMEDOUT, StoreUnavailable),
+    ],
+    ids=errno.errorcode.get,
+)
+async def test_what_the_system_does_not_delete_is_told_and_holds_up_no_other(
+    store: LocalChunkStore, monkeypatch: pytest.MonkeyPatch, number: int, kind: type[StoreError]
+) -> None:
+    others = [digest_of(data) for data in (b"1", b"2")]
+    for data in (b"1", DATA, b"2"):
+        await put(store, digest_of(data), data)
+    unlink = Path.unlink
+
+    def fail(path: Path, missing_ok: bool = False) -> None:  # noqa: FBT001, FBT002 - as pathlib has it
+        if path.name == DIGEST.hex()[2:]:
+            raise OSError(number, os.strerror(number), str(path))
+        unlink(path, missing_ok)
+
+    monkeypatch.setattr(Path, "unlink", fail)
+    failures = await store.delete([others[0], DIGEST, others[1]])
+    assert {digest: type(failure) for digest, failure in failures.items()} == {DIGEST: kind}
+    assert [chunk.digest async for chunk in store.list_chunks()] == [DIGEST]
+
+
+async def test_a_directory_that_cannot_be_looked_at_is_an_error_of_the_store(
     store: LocalChunkStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    await put(store, DIGEST, DATA)
+    def refuse(path: Path) -> bool:
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
 
-    def time_out(path: Path, missing_ok: bool = False) -> None:  # noqa: FBT001, FBT002 - as pathlib has it
-        raise TimeoutError(errno.ETIMEDOUT, os.strerror(errno.ETIMEDOUT), str(path))
-
-    monkeypatch.setattr(Path, "unlink", time_out)
-    with pytest.raises(StoreUnavailable, match="timed out"):
+    monkeypatch.setattr(Path, "is_dir", refuse)
+    with pytest.raises(StoreMisconfigured):
         await store.delete([DIGEST])
 
 

@@ -12,6 +12,7 @@ import pytest
 
 from herdbook_server.ports.chunks import (
     ChunkMissing,
+    StoreError,
     StoreFull,
     StoreMisconfigured,
     StoreUnavailable,
@@ -227,24 +228,31 @@ async def test_bytes_that_changed_on_their_way_can_be_put_again(open_store: Open
         await put(store, DIGEST, DATA)
 
 
-def refusing_deletion(code: str) -> Answer:
+def refusing_deletion(code: str, key: str = KEY) -> Answer:
     return Answer(
         body=b"<DeleteResult><Error><Key>%s</Key><Code>%s</Code><Message>because</Message>"
-        b"</Error></DeleteResult>" % (KEY.encode(), code.encode())
+        b"</Error></DeleteResult>" % (key.encode(), code.encode())
     )
 
 
-async def test_what_may_not_be_deleted_is_told(open_store: OpenStore) -> None:
-    store = await open_store(refusing_deletion("AccessDenied"))
+@pytest.mark.parametrize(
+    ("code", "kind"),
+    [("AccessDenied", StoreMisconfigured), ("InternalError", StoreUnavailable)],
+)
+async def test_what_is_not_deleted_is_told(
+    open_store: OpenStore, code: str, kind: type[StoreError]
+) -> None:
+    store = await open_store(refusing_deletion(code))
     failures = await store.delete([DIGEST])
-    assert {digest: type(failure) for digest, failure in failures.items()} == {
-        DIGEST: StoreMisconfigured
-    }
+    assert {digest: type(failure) for digest, failure in failures.items()} == {DIGEST: kind}
 
 
-async def test_what_may_be_deleted_yet_is_an_error(open_store: OpenStore) -> None:
-    store = await open_store(refusing_deletion("InternalError"))
-    with pytest.raises(StoreUnavailable, match="InternalError"):
+@pytest.mark.parametrize("key", ["", "another"])
+async def test_a_deletion_refused_of_nobody_knows_what_is_no_success(
+    open_store: OpenStore, key: str
+) -> None:
+    store = await open_store(refusing_deletion("AccessDenied", key))
+    with pytest.raises(StoreUnavailable, match="AccessDenied"):
         await store.delete([DIGEST])
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import unicodedata
 import uuid
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
@@ -262,6 +263,21 @@ def test_a_copy_with_names_of_another_form_is_not_the_version_in_place(
         client.pull(model, pushed)
     client.pull(model, pushed, overwrite=True)
     assert (pushed / "caf\N{LATIN SMALL LETTER E WITH ACUTE}.bin").read_bytes() == b"weights"
+
+
+def test_a_file_whose_name_differs_in_its_form_alone_is_foreign(
+    client: Any, model: str, tmp_path: Path
+) -> None:
+    pushed = tmp_path / "pushed"
+    pushed.mkdir()
+    composed, decomposed = (unicodedata.normalize(form, "café.bin") for form in ("NFC", "NFD"))
+    (pushed / composed).write_bytes(b"weights")
+    client.push(model, pushed)
+    (pushed / decomposed).write_bytes(b"others")
+    report = client.verify_copy(model, pushed)
+    assert (report.missing, report.damaged, report.foreign) == ((), (), (decomposed,))
+    with pytest.raises(errors.DestinationExists):
+        client.pull(model, pushed)
 
 
 def test_a_pipe_in_the_place_of_a_file_is_damage_and_not_waited_for(

@@ -186,6 +186,30 @@ async def test_what_cannot_be_deleted_holds_up_neither_the_rest_nor_who_uploads_
     assert await barn.stored() == set()
 
 
+async def test_what_may_be_deleted_yet_holds_up_no_other_and_is_taken_over(
+    barn: Barn, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(garbage, "CHUNKS_AT_ONCE", 1)
+    await barn.upload(b"stuck", b"garbage", b"more garbage")
+    barn.clock.pass_days(2)
+    delete = barn.chunks.delete
+
+    async def leave_one(digests: Sequence[bytes]) -> Mapping[bytes, StoreError]:
+        stuck = {sha256(b"stuck")} & set(digests)
+        await delete([digest for digest in digests if digest not in stuck])
+        return dict.fromkeys(stuck, StoreUnavailable("The disk is slow."))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(barn.chunks, "delete", leave_one)
+        with pytest.raises(errors.StoreUnavailable):
+            await barn.collector.collect(apply=True)
+    assert await barn.stored() == {sha256(b"stuck")}
+    assert (await barn.collector.collect(apply=True)).chunk_count == 0
+    barn.clock.pass_days(1)
+    assert (await barn.collector.collect(apply=True)).chunk_count == 1
+    assert await barn.stored() == set()
+
+
 async def test_what_could_not_be_deleted_is_uploaded_at_once(
     barn: Barn, monkeypatch: pytest.MonkeyPatch
 ) -> None:

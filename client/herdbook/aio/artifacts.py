@@ -221,6 +221,7 @@ class AsyncArtifactCalls:
         Raises:
             NoManifest: The registry does not hold the files of this version.
             NotFound: The reference names nothing.
+            SourceInvalid: Something in the directory cannot be read, or leads back to it.
             SourceNotFound: There is no directory at the path.
         """
         return await in_thread(

@@ -207,6 +207,7 @@ class ArtifactCalls:
         Raises:
             NoManifest: The registry does not hold the files of this version.
             NotFound: The reference names nothing.
+            SourceInvalid: Something in the directory cannot be read, or leads back to it.
             SourceNotFound: There is no directory at the path.
         """
         return self._transfers.verify_copy(reference, Path(path))

@@ -5,13 +5,16 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 
 from herdbook.core.values import Bookmark, ReferenceState
 from herdbook.core.watching import Disconnected, WatchUpdate
+from herdbook.errors import Cancelled
 from herdbook.live import messages
 from herdbook.live.registry import Registry
 from herdbook.live.reporter import Reporter
 from herdbook.live.settings import LiveSettings
+from herdbook.transfer.cancellation import CancelToken
 from herdbook.transport.jitter import jitter
 
 _log = logging.getLogger("herdbook.live")
@@ -21,7 +24,7 @@ _REFUSED_SECONDS = 60.0
 
 
 class Follower(threading.Thread):
-    """Watches one reference until the registry is closed and `stop` is called."""
+    """Watches one reference until `stop` is called."""
 
     def __init__(
         self,
@@ -37,24 +40,31 @@ class Follower(threading.Thread):
         self._registry = registry
         self._feed = feed
         self._reporter = reporter
-        self._stopped = threading.Event()
+        self._cancel = CancelToken()
         self._in_contact = True
 
     def stop(self) -> None:
-        """Has the watch begin no more."""
-        self._stopped.set()
+        """Ends the watch: from now on this replica is not there for the registry."""
+        self._cancel.cancel()
 
     def run(self) -> None:
         """Follows the reference until the end."""
-        while not self._stopped.is_set():
+        while not self._cancel.cancelled:
             try:
                 self._follow()
             except Exception as error:  # noqa: BLE001 - whatever it is, serving goes on
-                self._lose(error, transient=False)
-            self._stopped.wait(_REFUSED_SECONDS * (0.5 + 0.5 * jitter()))
+                if not self._cancel.cancelled:
+                    self._lose(error, transient=False)
+            with suppress(Cancelled):
+                self._cancel.wait(_REFUSED_SECONDS * (0.5 + 0.5 * jitter()))
 
     def _follow(self) -> None:
-        for update in self._registry.updates(self._settings.reference, self._settings.replica):
+        updates = self._registry.updates(
+            self._settings.reference, self._settings.replica, self._cancel
+        )
+        for update in updates:
+            if self._cancel.cancelled:
+                return
             self._hear(update)
 
     def _hear(self, update: WatchUpdate) -> None:

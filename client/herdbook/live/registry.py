@@ -27,8 +27,12 @@ class Registry(Protocol):
     server: str
     """What the cache remembers it by."""
 
-    def updates(self, reference: str, replica: Replica) -> Iterator[WatchUpdate]:
+    def updates(
+        self, reference: str, replica: Replica, cancel: CancelToken
+    ) -> Iterator[WatchUpdate]:
         """Yields what a reference names, again and again; ends when the registry is closed.
+
+        `cancel` ends the watch that is open; it does not end the iteration.
 
         Raises:
             HerdbookError: The registry refuses to be watched.
@@ -52,9 +56,12 @@ class GrpcRegistry:
         self.server = connection.target
         self._caller = Caller(connection)
 
-    def updates(self, reference: str, replica: Replica) -> Iterator[WatchUpdate]:
+    def updates(
+        self, reference: str, replica: Replica, cancel: CancelToken
+    ) -> Iterator[WatchUpdate]:
         """Yields what a reference names, over connections that come and go."""
-        return follow(self._caller, Watch.of(reference, replica=replica))
+        watch = Watch.of(reference, replica=replica)
+        return follow(self._caller, watch, breaks_off=cancel.breaks_off)
 
     def source(self, resolution: Resolution, cancel: CancelToken) -> VersionSource:
         """Returns where a version comes from."""

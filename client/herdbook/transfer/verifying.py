@@ -16,7 +16,7 @@ from herdbook.transfer.sources import find_files, unreadable
 def verify_directory(directory: Path, manifest: Manifest) -> bool:
     """Whether the directory holds the manifest's files, by these very names, and no other file."""
     try:
-        found = {local.relative_to(directory).as_posix() for local in _find(directory).values()}
+        found = {own_name for _, _, own_name in _find(directory)}
         return found == {file.path for file in manifest.files} and all(
             _is_whole(directory.joinpath(*file.path.split("/")), file) for file in manifest.files
         )
@@ -31,7 +31,7 @@ def compare_directory(directory: Path, manifest: Manifest) -> CopyReport:
         SourceInvalid: Something cannot be read.
     """
     expected = {file.path: file for file in manifest.files}
-    found = _find(directory)
+    found = _by_name(directory)
     damaged = [
         path for path in found.keys() & expected if not _is_whole(found[path], expected[path])
     ]
@@ -42,9 +42,24 @@ def compare_directory(directory: Path, manifest: Manifest) -> CopyReport:
     )
 
 
-def _find(directory: Path) -> dict[str, Path]:
+def _by_name(directory: Path) -> dict[str, Path]:
+    """Return files by the names that a push gives them; where two have one, the other by its own.
+
+    Such names differ in their Unicode form alone.
+    """
+    found: dict[str, Path] = {}
+    for local, name, own_name in sorted(_find(directory), key=lambda each: each[1] != each[2]):
+        found[own_name if name in found else name] = local
+    return found
+
+
+def _find(directory: Path) -> list[tuple[Path, str, str]]:
+    """Return files, each with the name that a push gives it, and its own."""
     try:
-        return {name: local for local, name in find_files(directory)}
+        return [
+            (local, name, local.relative_to(directory).as_posix())
+            for local, name in find_files(directory)
+        ]
     except OSError as error:
         raise unreadable(directory, error) from error
 

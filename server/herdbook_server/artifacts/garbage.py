@@ -86,16 +86,16 @@ class GarbageCollector:
         while await self._delete_manifests(before_us):
             pass
         chunk_count = size_bytes = 0
+        failures: dict[bytes, StoreError] = {}
         while found := await self._find(before_us):
-            failures: dict[bytes, StoreError] = {}
             deleted = [
                 size for page in found for size in await self._delete(page, before_us, failures)
             ]
             chunk_count += len(deleted)
             size_bytes += sum(deleted)
             if not deleted:
-                _raise_first(failures)
                 break
+        _raise_first(failures)
         return Collected(chunk_count, size_bytes, deleted=True)
 
     async def _delete_manifests(self, before_us: int) -> int:
@@ -124,14 +124,18 @@ class GarbageCollector:
                     condemned = await records.chunks.condemn(
                         digests, before_us=before_us, time_us=condemned_at_us
                     )
-                refused = await self._chunks.delete([chunk.digest for chunk in condemned])
-        failures |= refused
-        gone = [chunk for chunk in condemned if chunk.digest not in refused]
+                left = await self._chunks.delete([chunk.digest for chunk in condemned])
+        failures |= left
+        gone = [chunk for chunk in condemned if chunk.digest not in left]
+        for chunk in gone:
+            failures.pop(chunk.digest, None)
+        # What may be deleted yet stays condemned until somebody takes it over.
+        kept = [digest for digest, why in left.items() if not isinstance(why, StoreUnavailable)]
         async with self._database.bookkeep() as records:
             await records.chunks.forget(
                 [chunk.digest for chunk in gone], condemned_at_us=condemned_at_us
             )
-            await records.chunks.spare(list(refused), condemned_at_us=condemned_at_us)
+            await records.chunks.spare(kept, condemned_at_us=condemned_at_us)
         return [chunk.size_bytes for chunk in gone]
 
 
@@ -139,7 +143,8 @@ def _raise_first(failures: Mapping[bytes, StoreError]) -> None:
     for failure in failures.values():
         logger.error("%s", failure)
     for failure in failures.values():
-        raise refusal(failure) from failure
+        # What keeps a chunk from being deleted keeps no caller from anything.
+        raise refusal(StoreUnavailable(str(failure))) from failure
 
 
 @contextmanager

@@ -117,9 +117,13 @@ class ChunkStore(Protocol):
     async def delete(self, digests: Sequence[bytes]) -> Mapping[bytes, StoreError]:
         """Delete chunks; those that are absent are none the less deleted.
 
-        Returns those that it surely did not delete, nor will, and why. After an error some are
-        deleted, some are not, and some may yet be: delete them again. After a crash a deleted chunk
-        may be back, as one that nothing refers to.
+        Returns those that failed, and why. After an error some are deleted, some are not, and some
+        may yet be: delete them again. After a crash a deleted chunk may be back, as one that
+        nothing refers to.
+
+        The failures are:
+            StoreFull, StoreMisconfigured: It is not deleted, nor will it be.
+            StoreUnavailable: It may be deleted, now or later.
 
         Raises:
             StoreUnavailable: The store did not answer.

@@ -35,6 +35,7 @@ class MemoryRegistry:
         self.sources: list[MemorySource] = []
         self.reports: list[ReplicaReport] = []
         self.replicas: list[Replica] = []
+        self.watches: list[CancelToken] = []
         self.refusal: HerdbookError | None = None
         self.down = False
         self.closed = threading.Event()
@@ -75,7 +76,9 @@ class MemoryRegistry:
                 watcher.put(self._state())
                 watcher.put(Bookmark(self._revision, initial_done=True))
 
-    def updates(self, reference: str, replica: Replica) -> Iterator[WatchUpdate]:
+    def updates(
+        self, reference: str, replica: Replica, cancel: CancelToken
+    ) -> Iterator[WatchUpdate]:
         assert reference == REFERENCE
         if self.refusal is not None:
             raise self.refusal
@@ -88,8 +91,10 @@ class MemoryRegistry:
         else:
             updates.put(self._state())
             updates.put(Bookmark(self._revision, initial_done=True))
-        while (update := updates.get()) is not None:
-            yield update
+        self.watches.append(cancel)
+        with cancel.breaks_off(lambda: updates.put(None)):
+            while (update := updates.get()) is not None:
+                yield update
 
     def source(self, resolution: Resolution, cancel: CancelToken) -> VersionSource:
         return _Remote(self, self.sources[resolution.version - 1], cancel)

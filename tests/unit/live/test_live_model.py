@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from herdbook.core.values import ReplicaState
+from herdbook.core.values import ReplicaReport, ReplicaState
 from herdbook.errors import (
     ClientClosed,
     FieldInvalid,
@@ -62,6 +62,23 @@ def test_a_replica_that_is_closed_takes_leave(registry: MemoryRegistry) -> None:
         wait_until(lambda: live.status().connected, "the registry has spoken")
     assert last_state(registry) is ReplicaState.STOPPED
     assert registry.reports[-1].serving_version is None
+
+
+def test_a_replica_takes_leave_when_its_watch_is_ended(
+    registry: MemoryRegistry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ended: list[bool] = []
+    report = registry.report
+
+    def note(said: ReplicaReport) -> None:
+        if said.state is ReplicaState.STOPPED:
+            ended.extend(watch.cancelled for watch in registry.watches)
+        report(said)
+
+    monkeypatch.setattr(registry, "report", note)
+    with LiveModel(REFERENCE, loader=Model) as live:
+        wait_until(lambda: live.status().connected, "the registry has spoken")
+    assert ended == [True]
 
 
 def test_a_replica_that_cannot_reach_the_registry_takes_no_leave(registry: MemoryRegistry) -> None:

@@ -47,7 +47,9 @@ _Entries: TypeAlias = Iterator[os.DirEntry[str]]
 
 _FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS})
 # EXDEV: `tmp` and `chunks` are on two file systems.
-_REFUSED = frozenset({errno.EACCES, errno.EPERM, errno.EXDEV, errno.EISDIR})
+_REFUSED = frozenset(
+    {errno.EACCES, errno.EPERM, errno.EXDEV, errno.EISDIR, errno.ENOTDIR, errno.ELOOP}
+)
 _DELETED_AT_ONCE = 500
 _LARGE_BYTES = 256 * 1024
 """A chunk of that size is on its way to the disk while the next one is written."""
@@ -248,8 +250,7 @@ class LocalChunkStore:
                 try:
                     with self._errors(f"delete {name}"):
                         (self._chunks / name).unlink(missing_ok=True)
-                except StoreMisconfigured as failure:
-                    # After any other error it may be deleted yet, as on a network that is slow.
+                except StoreError as failure:
                     failures[digest] = failure
         return failures
 
