@@ -89,7 +89,7 @@ class _Engines:
     database: Database
     chunks: ChunkStore
     direct: DirectAccess | None
-    """The same chunk store, for clients."""
+    """To the same chunks, for clients."""
     clock: Clock
     telemetry: Telemetry | None
 
@@ -127,7 +127,8 @@ async def _open_engines(settings: Settings, stack: AsyncExitStack) -> _Engines:
     database = await _open_database(settings, stack)
     if settings.embedded_database or settings.migrate:
         await database.migrate()
-    chunks, direct = await _open_chunks(settings, stack)
+    chunks = await _open_chunks(settings, stack)
+    direct = await _open_direct(settings, stack)
     if collected is not None:
         database = MeasuredDatabase(database, collected.meter)
         chunks = MeasuredChunkStore(chunks, collected.meter)
@@ -149,21 +150,17 @@ async def _open_database(settings: Settings, stack: AsyncExitStack) -> Database:
     return database
 
 
-async def _open_chunks(
-    settings: Settings, stack: AsyncExitStack
-) -> tuple[ChunkStore, DirectAccess | None]:
+async def _open_chunks(settings: Settings, stack: AsyncExitStack) -> ChunkStore:
     chunks: ChunkStore
-    direct: DirectAccess | None = None
     if settings.embedded_artifacts:
         from herdbook_server.storage.chunks.local import LocalChunkStore
 
         chunks = LocalChunkStore(settings.data / data.ARTIFACTS)
     else:
-        from herdbook_server.storage.chunks.s3 import S3ChunkStore, S3Location, S3Options
+        from herdbook_server.storage.chunks.s3 import S3ChunkStore
+        from herdbook_server.storage.chunks.s3_bucket import S3Location
 
-        options = S3Options(direct_endpoint_url=settings.direct_endpoint)
-        chunks = s3 = S3ChunkStore(S3Location.parse(settings.artifacts), options=options)
-        direct = s3 if settings.direct else None
+        chunks = S3ChunkStore(S3Location.parse(settings.artifacts))
     await chunks.open()
     stack.push_async_callback(chunks.close)
     try:
@@ -171,7 +168,20 @@ async def _open_chunks(
     except StoreFull as error:
         # What is stored can be read, and garbage collected to make room.
         logger.warning("The chunk store takes no writes: %s", error)
-    return chunks, direct
+    return chunks
+
+
+async def _open_direct(settings: Settings, stack: AsyncExitStack) -> DirectAccess | None:
+    if not settings.direct:
+        return None
+    from herdbook_server.storage.chunks.s3_bucket import S3Location
+    from herdbook_server.storage.chunks.s3_direct import S3DirectAccess
+
+    location = S3Location.parse(settings.artifacts)
+    direct = S3DirectAccess(location, endpoint_url=settings.direct_endpoint)
+    stack.push_async_callback(direct.close)
+    await direct.open()
+    return direct
 
 
 async def _start(settings: Settings, engines: _Engines, stack: AsyncExitStack) -> RunningServer:
@@ -221,6 +231,7 @@ def _garbage_collector(settings: Settings, engines: _Engines) -> GarbageCollecto
     return GarbageCollector(
         database=engines.database,
         chunks=engines.chunks,
+        direct=engines.direct,
         clock=engines.clock,
         grace_seconds=settings.gc_grace_seconds,
     )

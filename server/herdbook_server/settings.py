@@ -101,6 +101,8 @@ class Settings(BaseSettings):
     def _check_direct(self) -> Self:
         if self.direct and self.artifacts == "local":
             raise ValueError("--direct needs --artifacts s3://…: a local directory is the server's")
+        if self.direct_endpoint is not None and not self.direct:
+            raise ValueError("--direct-endpoint is of no use without --direct")
         return self
 
     @model_validator(mode="after")

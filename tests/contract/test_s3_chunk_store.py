@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from herdbook_server.ports.chunks import ChunkMissing, StoreMisconfigured
-from herdbook_server.storage.chunks.s3 import S3ChunkStore, S3Location, S3Options
+from herdbook_server.storage.chunks.s3 import S3ChunkStore
+from herdbook_server.storage.chunks.s3_bucket import S3Location, S3Options
 from tests.contract.chunk_store_suite import ChunkStoreTests, chunk_of, digest_of, name_of, put
 
 if TYPE_CHECKING:

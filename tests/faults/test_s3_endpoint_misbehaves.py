@@ -19,7 +19,8 @@ from herdbook_server.ports.chunks import (
 )
 from herdbook_server.storage.chunks import s3
 from herdbook_server.storage.chunks.layout import CHUNKS, chunk_name
-from herdbook_server.storage.chunks.s3 import S3ChunkStore, S3Location, S3Options
+from herdbook_server.storage.chunks.s3 import S3ChunkStore
+from herdbook_server.storage.chunks.s3_bucket import S3Location, S3Options
 from tests.contract.chunk_store_suite import chunk_of, digest_of, put
 from tests.faults.scripted_http import (
     RESET,

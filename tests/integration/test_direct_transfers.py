@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import http.client
 import os
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
 import grpc
 import pytest
 
 from herdbook import Client
-from herdbook.transfer.direct import Direct
+from herdbook.core.operations.artifacts import SignedRequest
+from herdbook.transport.direct import Direct
 from herdbook.v1 import artifact_pb2 as pb
 from herdbook.v1.artifact_pb2_grpc import ArtifactServiceStub
 from herdbook.v1.manifest_pb2 import ChunkRef
@@ -22,6 +25,7 @@ from tests.support.server import Engines, ServerProcess, fresh_engines
 
 MODEL = "fraud/tc"
 DATA = os.urandom(300_000)
+ZEROS = base64.b64encode(hashlib.sha256(bytes(len(DATA))).digest()).decode()
 
 
 @pytest.fixture(scope="module")
@@ -58,15 +62,15 @@ def files(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def answers(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, bool]]:
-    """Each signed request that a client of this process makes: method, and whether it was good."""
-    made: list[tuple[str, bool]] = []
+def answers(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, int]]:
+    """Each signed request that a client of this process makes: its method, and the status."""
+    made: list[tuple[str, int]] = []
     attempt = Direct._attempt
 
-    def note(self: Direct, method: str, *rest: object) -> bytes | None:
-        data = attempt(self, method, *rest)  # type: ignore[arg-type]
-        made.append((method, data is not None))
-        return data
+    def note(self: Direct, request: SignedRequest, *rest: Any) -> tuple[int, bytes]:
+        status, data = attempt(self, request, *rest)
+        made.append((request.method, status))
+        return status, data
 
     monkeypatch.setattr(Direct, "_attempt", note)
     return made
@@ -111,21 +115,21 @@ def is_missing(stub: ArtifactServiceStub, digest: bytes, model: str) -> bool:
 
 
 def test_large_chunks_go_past_the_server_both_ways(
-    server: ServerProcess, files: Path, tmp_path: Path, answers: list[tuple[str, bool]]
+    server: ServerProcess, files: Path, tmp_path: Path, answers: list[tuple[str, int]]
 ) -> None:
     with Client(server.address, cache=False) as client:
         transfer = client.push("m", files, capture=False).transfer
         assert transfer is not None
         assert transfer.moved_bytes == 5_000_100
-        assert answers == [("PUT", True)] * 3
+        assert answers == [("PUT", 200)] * 3
         answers.clear()
         client.pull("m", tmp_path / "pulled")
-    assert answers == [("GET", True)] * 3
+    assert answers == [("GET", 200)] * 3
     assert contents(tmp_path / "pulled") == contents(files)
 
 
 def test_a_server_does_not_offer_what_it_is_not_told_to(
-    engines: Engines, files: Path, tmp_path: Path, answers: list[tuple[str, bool]]
+    engines: Engines, files: Path, tmp_path: Path, answers: list[tuple[str, int]]
 ) -> None:
     with ExitStack() as stack:
         home = tmp_path / "plain"
@@ -143,7 +147,7 @@ def test_a_server_does_not_offer_what_it_is_not_told_to(
 
 
 def test_clients_whose_way_to_s3_is_barred_go_through_the_server(
-    engines: Engines, files: Path, tmp_path: Path, answers: list[tuple[str, bool]]
+    engines: Engines, files: Path, tmp_path: Path, answers: list[tuple[str, int]]
 ) -> None:
     settings = {**engines.settings, "data": str(tmp_path / "data")}
     barred = Engines("barred", settings, engines.environment)
@@ -163,7 +167,7 @@ def test_wrong_bytes_from_s3_are_fetched_again_through_the_server(
 ) -> None:
     with Client(server.address, cache=False) as client:
         client.push("wrong", files, capture=False)
-        monkeypatch.setattr(Direct, "_attempt", lambda *_: b"wrong")
+        monkeypatch.setattr(Direct, "_attempt", lambda *_: (200, b"wrong"))
         client.pull("wrong", tmp_path / "pulled")
     assert contents(tmp_path / "pulled") == contents(files)
 
@@ -174,16 +178,16 @@ def test_wrong_bytes_from_s3_are_fetched_again_through_the_server(
         (lambda data: bytes(len(data)), {}),
         (lambda data: data[:-1], {}),
         (lambda data: data[:0], {}),
-        (lambda data: data, {"x-amz-meta-herdbook-proof": "0" * 32}),
+        (lambda data: bytes(len(data)), {"x-amz-checksum-sha256": ZEROS}),
     ],
-    ids=["other bytes", "fewer bytes", "no bytes", "another proof"],
+    ids=["other bytes", "fewer bytes", "no bytes", "another checksum"],
 )
 def test_a_signed_request_stores_nothing_but_its_chunk(
     stub: ArtifactServiceStub, spoil: Callable[[bytes], bytes], headers: Mapping[str, str]
 ) -> None:
     data = os.urandom(300_000)
     uploads = signed(stub, data)
-    (request,) = (upload.request for upload in uploads.uploads)
+    (request,) = uploads.requests
     made(request, spoil(data), **headers)
     assert confirmed(stub, uploads.proof, data) == []
     assert is_missing(stub, ref(data).sha256, MODEL)
@@ -196,7 +200,7 @@ def test_knowing_a_digest_grants_nothing(stub: ArtifactServiceStub) -> None:
     secret = os.urandom(300_000)
     owner = signed(stub, secret)
     spy = signed(stub, secret, model="spy")
-    made(owner.uploads[0].request, secret)
+    made(owner.requests[0], secret)
     assert confirmed(stub, spy.proof, secret, model="spy") == []
     assert confirmed(stub, owner.proof, secret) == [ref(secret).sha256]
     assert confirmed(stub, spy.proof, secret, model="spy") == []
@@ -206,12 +210,43 @@ def test_knowing_a_digest_grants_nothing(stub: ArtifactServiceStub) -> None:
 def test_a_size_that_was_not_so_is_not_believed(stub: ArtifactServiceStub) -> None:
     data = os.urandom(300_000)
     wrong = ChunkRef(sha256=ref(data).sha256, size_bytes=1000)
-    stub.SignUploads(pb.SignUploadsRequest(model=MODEL, chunks=[wrong]))
     uploads = signed(stub, data)
-    made(uploads.uploads[0].request, data)
+    made(uploads.requests[0], data)
     request = pb.ConfirmUploadsRequest(model=MODEL, chunks=[wrong], proof=uploads.proof)
     assert not stub.ConfirmUploads(request).sha256
     assert confirmed(stub, uploads.proof, data) == [wrong.sha256]
+
+
+def test_a_proof_is_good_for_one_model(stub: ArtifactServiceStub) -> None:
+    data = os.urandom(300_000)
+    uploads = signed(stub, data)
+    made(uploads.requests[0], data)
+    assert confirmed(stub, uploads.proof, data, model="another") == []
+
+
+def test_what_was_confirmed_is_confirmed_again(stub: ArtifactServiceStub) -> None:
+    data = os.urandom(300_000)
+    uploads = signed(stub, data)
+    made(uploads.requests[0], data)
+    for _ in range(2):
+        assert confirmed(stub, uploads.proof, data) == [ref(data).sha256]
+
+
+def test_a_signed_request_cannot_change_what_is_stored(
+    server: ServerProcess, stub: ArtifactServiceStub, tmp_path: Path
+) -> None:
+    data = os.urandom(300_000)
+    uploads = signed(stub, data)
+    (request,) = uploads.requests
+    made(request, data)
+    confirmed(stub, uploads.proof, data)
+    made(request, bytes(len(data)))
+    made(request, data, **{"x-amz-copy-source": "any/thing"})
+    (tmp_path / "file").write_bytes(data)
+    with Client(server.address, cache=False) as client:
+        client.push("same", tmp_path / "file", capture=False)
+        client.pull("same", tmp_path / "pulled")
+    assert (tmp_path / "pulled/file").read_bytes() == data
 
 
 def test_only_chunks_of_the_version_can_be_fetched(

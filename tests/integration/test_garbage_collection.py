@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from herdbook_server import errors
-from herdbook_server.artifacts import garbage, pipeline
+from herdbook_server.artifacts import admission, garbage
 from herdbook_server.artifacts.downloads import Downloads
 from herdbook_server.artifacts.garbage import GarbageCollector
 from herdbook_server.artifacts.uploads import Uploads
@@ -255,7 +255,7 @@ async def test_what_an_interrupted_collection_condemned_can_be_pushed_again(
     interrupted: Barn, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with monkeypatch.context() as patch:
-        patch.setattr(pipeline, "_DELETION_POLLS", 2)
+        patch.setattr(admission, "_DELETION_POLLS", 2)
         with pytest.raises(errors.StoreUnavailable):
             await interrupted.upload(b"garbage")
     interrupted.clock.pass_minutes(5.1)

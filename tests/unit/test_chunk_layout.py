@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from herdbook_server.storage.chunks.layout import FAN_OUT, chunk_digest, chunk_name
-from herdbook_server.storage.chunks.s3 import S3Location
+from herdbook_server.storage.chunks.s3_bucket import S3Location
 
 
 @given(st.binary(min_size=32, max_size=32))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import closing
 from typing import Protocol
 
 from herdbook.cache.versions import TakeChunk, VersionSource
@@ -99,13 +98,12 @@ class RemoteVersion:
             self._caller,
             model=self._resolution.model,
             version=self._resolution.version,
-            offered_directly=self._direct,
+            direct=self._direct,
             cache=None,
             cancel=self._cancel,
         )
-        with closing(source):
-            work_off(
-                batches(chunks, max_bytes=BATCH_BYTES, max_count=BATCH_CHUNKS),
-                lambda batch: source.fetch(batch, take),
-                cancel=self._cancel,
-            )
+        work_off(
+            batches(chunks, max_bytes=BATCH_BYTES, max_count=BATCH_CHUNKS),
+            lambda batch: source.fetch(batch, take),
+            cancel=self._cancel,
+        )

@@ -1,157 +1,78 @@
-"""Chunks from and to S3 by signed requests, past the server."""
+"""Chunks of one transfer from and to S3, past the server; what does not come so, it carries."""
 
 from __future__ import annotations
 
-import http.client
-import socket
-import ssl
-import threading
-from collections.abc import Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor, as_completed
-from contextlib import contextmanager, suppress
-from typing import Final, TypeVar
-from urllib.parse import SplitResult, urlsplit
+import hashlib
+from collections.abc import Generator, Mapping, Sequence
+from contextlib import closing
 
-from herdbook.core.manifests import MAX_CHUNK_BYTES
-from herdbook.core.operations.artifacts import SignedRequest
-from herdbook.errors import Cancelled
+from herdbook.core.operations.artifacts import confirm_uploads, sign_downloads, sign_uploads
+from herdbook.core.values import ChunkRef
+from herdbook.errors import Cancelled, HerdbookError
 from herdbook.transfer.cancellation import CancelToken
-
-KeyT = TypeVar("KeyT")
-
-LEAST_BYTES: Final = 256 * 1024
-"""Smaller chunks go through the server, which takes many at once."""
-
-_AT_ONCE: Final = 4
-"""Requests of one worker: enough to hide how long each waits for its answer."""
-
-_SECONDS: Final = 30.0
-"""The longest silence of the store."""
-
-_FAILURES: Final = 3
-"""After so many requests in a row that failed, none is made."""
-
-_ATTEMPTS: Final = 2
-"""A connection that was kept open may have been closed at the other end."""
-
-_OK: Final = 200
+from herdbook.transfer.meter import Meter
+from herdbook.transport.caller import Caller
+from herdbook.transport.direct import LEAST_BYTES
 
 
-class Direct:
-    """Makes signed requests; may be used by several threads.
+def send_directly(
+    caller: Caller, model: str, chunks: Mapping[bytes, bytes], *, meter: Meter, cancel: CancelToken
+) -> frozenset[bytes]:
+    """Sends large chunks to S3; returns the digests of those that the model has then.
 
-    Nothing that fails here is an error: the server carries what this does not.
+    Raises:
+        Cancelled: The transfer was given up.
     """
-
-    def __init__(self, cancel: CancelToken, *, encrypted: bool, offered: bool = False) -> None:
-        """Makes none yet.
-
-        Args:
-            cancel: Gives up.
-            encrypted: Whether to make none that is not: so are the calls to the server.
-            offered: Whether the server has signed requests.
-        """
-        self._cancel = cancel
-        self._schemes = {"https"} if encrypted else {"https", "http"}
-        self._lock = threading.Lock()
-        self._idle: dict[str, list[http.client.HTTPConnection]] = {}
-        self._failures = 0
-        self.offered = offered
-
-    @property
-    def usable(self) -> bool:
-        """Whether it is worth an attempt."""
-        return self.offered and self._failures < _FAILURES
-
-    def give_up(self) -> None:
-        """Makes it of no use from now on."""
-        self._failures = _FAILURES
-
-    def fetch(self, requests: Mapping[KeyT, SignedRequest]) -> Iterator[tuple[KeyT, bytes]]:
-        """Yields the chunks that come, as they come; they have yet to be hashed."""
-        with ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="herdbook-direct") as threads:
-            keys = {
-                threads.submit(self._answer, "GET", request): key
-                for key, request in requests.items()
-            }
-            for future in as_completed(keys):
-                data = future.result()
-                if data is not None:
-                    yield keys.pop(future), data
-
-    def send(self, requests: Mapping[bytes, SignedRequest], chunks: Mapping[bytes, bytes]) -> None:
-        """Sends chunks; which of them arrived the server can tell."""
-        with ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="herdbook-direct") as threads:
-            for key, request in requests.items():
-                threads.submit(self._answer, "PUT", request, chunks[key])
-
-    def close(self) -> None:
-        """Closes the connections."""
-        with self._lock:
-            connections = [each for idle in self._idle.values() for each in idle]
-            self._idle.clear()
-        for connection in connections:
-            connection.close()
-
-    def _answer(
-        self, method: str, request: SignedRequest, body: bytes | None = None
-    ) -> bytes | None:
-        """Makes a request; returns the body of a good answer."""
-        for _ in range(_ATTEMPTS):
-            if not self.usable or self._cancel.cancelled:
-                return None
-            with suppress(OSError, ValueError, http.client.HTTPException, Cancelled):
-                data = self._attempt(method, request, body)
-                if data is not None:
-                    self._failures = 0
-                    return data
-        # Threads may count one too few or too many: it is a rule of thumb.
-        self._failures += 1
-        return None
-
-    def _attempt(self, method: str, request: SignedRequest, body: bytes | None) -> bytes | None:
-        parts = urlsplit(request.url)
-        if parts.scheme not in self._schemes:
-            return None
-        with self._connected(parts) as connection:
-            target = f"{parts.path}?{parts.query}"
-            connection.request(method, target, body, dict(request.headers))
-            answer = connection.getresponse()
-            data = answer.read(MAX_CHUNK_BYTES + 1)
-            if not answer.isclosed():
-                # More than a chunk has: what follows must not be taken for the next answer.
-                connection.close()
-            return data if answer.status == _OK else None
-
-    @contextmanager
-    def _connected(self, parts: SplitResult) -> Iterator[http.client.HTTPConnection]:
-        """Lends a connection, which can be used again unless the block raises."""
-        origin = f"{parts.scheme}://{parts.netloc}"
-        connection = self._take(origin) or _new_connection(parts)
-        try:
-            with self._cancel.breaks_off(lambda: _break(connection)):
-                yield connection
-        except BaseException:
-            connection.close()
-            raise
-        with self._lock:
-            self._idle.setdefault(origin, []).append(connection)
-
-    def _take(self, origin: str) -> http.client.HTTPConnection | None:
-        with self._lock:
-            idle = self._idle.get(origin)
-            return idle.pop() if idle else None
+    large = {digest: data for digest, data in chunks.items() if len(data) >= LEAST_BYTES}
+    direct = caller.direct()
+    if not large or not direct.usable:
+        return frozenset()
+    sent: set[bytes] = set()
+    arrived: frozenset[bytes] = frozenset()
+    sizes = {digest: len(data) for digest, data in large.items()}
+    try:
+        signed = caller.call(sign_uploads(model, sizes), breaks_off=cancel.breaks_off)
+        for digest in direct.send(signed.requests, large, cancel.breaks_off):
+            meter.add(moved_bytes=sizes[digest])
+            sent.add(digest)
+        confirm = confirm_uploads(model, {each: sizes[each] for each in sent}, signed.proof)
+        if sent:
+            arrived = caller.call(confirm, breaks_off=cancel.breaks_off) & sent
+        if len(arrived) < len(sent):
+            direct.rest("S3 took chunks that the server does not find there")
+    except Cancelled:
+        raise
+    except HerdbookError as error:
+        cancel.check()
+        direct.rest(str(error))
+    # They are to be sent again.
+    meter.add(moved_bytes=-sum(sizes[digest] for digest in sent - arrived))
+    return arrived
 
 
-def _new_connection(parts: SplitResult) -> http.client.HTTPConnection:
-    if parts.scheme == "http":
-        return http.client.HTTPConnection(parts.netloc, timeout=_SECONDS)
-    context = ssl.create_default_context()
-    return http.client.HTTPSConnection(parts.netloc, timeout=_SECONDS, context=context)
+def fetch_directly(
+    caller: Caller, model: str, version: int, refs: Sequence[ChunkRef], *, cancel: CancelToken
+) -> Generator[tuple[ChunkRef, bytes]]:
+    """Yields the large ones among chunks that come from S3, verified, as they come.
 
-
-def _break(connection: http.client.HTTPConnection) -> None:
-    """Has whoever waits for an answer wait no longer."""
-    with suppress(OSError):
-        if connection.sock is not None:
-            connection.sock.shutdown(socket.SHUT_RDWR)
+    Raises:
+        Cancelled: The transfer was given up.
+    """
+    large = [ref for ref in refs if ref.size_bytes >= LEAST_BYTES]
+    direct = caller.direct()
+    if not large or not direct.usable:
+        return
+    try:
+        sign = sign_downloads(model, version, [ref.sha256 for ref in large])
+        signed = caller.call(sign, breaks_off=cancel.breaks_off)
+    except HerdbookError as error:
+        cancel.check()
+        direct.rest(str(error))
+        return
+    requests = dict(zip(large, signed, strict=False))
+    with closing(direct.fetch(requests, cancel.breaks_off)) as answers:
+        for ref, data in answers:
+            if len(data) != ref.size_bytes or hashlib.sha256(data).digest() != ref.sha256:
+                direct.rest("S3 gave other bytes than the chunk's")
+            else:
+                yield ref, data

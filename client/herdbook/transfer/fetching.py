@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from typing import Final, TypeAlias
 
 from herdbook.core.chunk_messages import decode_download
-from herdbook.core.operations.artifacts import DOWNLOAD_CHUNKS, sign_downloads
+from herdbook.core.operations.artifacts import DOWNLOAD_CHUNKS
 from herdbook.core.values import ChunkRef
 from herdbook.errors import ChecksumMismatch, ConnectionLost, HerdbookError, ResponseInvalid
 from herdbook.transfer.cancellation import CancelToken
 from herdbook.transfer.chunk_cache import ChunkCache
-from herdbook.transfer.direct import LEAST_BYTES, Direct
 from herdbook.transfer.persistence import Persistence, stream_timeout_seconds
 from herdbook.transport.caller import Caller
 from herdbook.transport.silence import guarded
@@ -36,7 +36,7 @@ class ChunkSource:
         *,
         model: str,
         version: int,
-        offered_directly: bool = False,
+        direct: bool = False,
         cache: ChunkCache | None,
         cancel: CancelToken,
         silence_seconds: float = SILENCE_SECONDS,
@@ -45,15 +45,10 @@ class ChunkSource:
         self._silence_seconds = silence_seconds
         self._model = model
         self._version = version
+        self._direct = direct
         self._cache = cache
         self._cancel = cancel
         self._persistence = Persistence(cancel)
-        encrypted = caller.connection.tls is not None
-        self._direct = Direct(cancel, encrypted=encrypted, offered=offered_directly)
-
-    def close(self) -> None:
-        """Closes the connections to S3, if there are any; another fetch would open new ones."""
-        self._direct.close()
 
     def cached(self, ref: ChunkRef) -> bytes | None:
         """Returns a chunk that the cache holds intact."""
@@ -61,7 +56,7 @@ class ChunkSource:
         return data if data is not None and _matches(ref, data) else None
 
     def fetch(self, refs: list[ChunkRef], deliver: Callable[[ChunkRef, Bytes], None]) -> None:
-        """Delivers chunks, from S3 or from the server, verified; goes on after breaks.
+        """Delivers chunks, verified, as they come; goes on after breaks.
 
         What is delivered is valid during the call of `deliver` alone.
 
@@ -70,7 +65,8 @@ class ChunkSource:
             ChunkLost: The server does not have a chunk any more, or what it has is damaged.
         """
         left = {ref.sha256: ref for ref in refs}
-        self._fetch_directly(left, deliver)
+        if self._direct:
+            self._fetch_directly(left, deliver)
         attempts = self._persistence.attempts()
         mismatches = 0
         while left:
@@ -90,27 +86,28 @@ class ChunkSource:
     def _fetch_directly(
         self, left: dict[bytes, ChunkRef], deliver: Callable[[ChunkRef, Bytes], None]
     ) -> None:
-        """Delivers what S3 gives, and takes it from what is left."""
-        large = [ref for ref in left.values() if ref.size_bytes >= LEAST_BYTES]
-        if not large or not self._direct.usable:
-            return
-        operation = sign_downloads(self._model, self._version, [ref.sha256 for ref in large])
-        try:
-            signed = self._caller.call(operation, breaks_off=self._cancel.breaks_off)
-        except HerdbookError:
-            self._direct.give_up()
-            return
-        for ref, data in self._direct.fetch(dict(zip(large, signed, strict=False))):
-            if _matches(ref, data):
-                self._deliver(ref, data, deliver)
-                del left[ref.sha256]
+        """Delivers what comes from S3, and takes it from what is left."""
+        from herdbook.transfer.direct import fetch_directly
 
-    def _deliver(
-        self, ref: ChunkRef, data: Bytes, deliver: Callable[[ChunkRef, Bytes], None]
+        chunks = fetch_directly(
+            self._caller, self._model, self._version, list(left.values()), cancel=self._cancel
+        )
+        with closing(chunks):
+            for ref, data in chunks:
+                self._take(left, ref, data, deliver)
+
+    def _take(
+        self,
+        left: dict[bytes, ChunkRef],
+        ref: ChunkRef,
+        data: Bytes,
+        deliver: Callable[[ChunkRef, Bytes], None],
     ) -> None:
+        """Delivers a verified chunk, and takes it from what is left."""
         deliver(ref, data)
         if self._cache is not None:
             self._cache.put(ref.sha256, bytes(data))
+        del left[ref.sha256]
 
     def _fetch_some(
         self,
@@ -128,8 +125,7 @@ class ChunkSource:
                 raise ChecksumMismatch(
                     f"Bytes arrived for chunk {digest.hex()} that do not have its digest."
                 )
-            self._deliver(ref, data, deliver)
-            del left[digest]
+            self._take(left, ref, data, deliver)
             self._persistence.answered()
         if left:
             raise ConnectionLost("The server ended the download early.")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from contextlib import closing
 from pathlib import Path
 from typing import Final
 
@@ -58,18 +57,15 @@ def fetch_files(
             caller,
             model=manifest.model,
             version=manifest.version,
-            offered_directly=manifest.direct,
+            direct=manifest.direct,
             cache=cache,
             cancel=cancel,
         )
         pull = Pull(source, staged, meter)
         chunks = place_chunks(manifest.manifest)
-        with closing(source):
-            work_off(
-                batches(chunks, max_bytes=BATCH_BYTES, max_count=BATCH_CHUNKS),
-                pull.take,
-                cancel=cancel,
-            )
+        work_off(
+            batches(chunks, max_bytes=BATCH_BYTES, max_count=BATCH_CHUNKS), pull.take, cancel=cancel
+        )
         staged.publish(overwrite=overwrite)
     finally:
         staged.discard()

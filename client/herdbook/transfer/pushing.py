@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final, TypeVar
@@ -18,9 +18,8 @@ from herdbook.core.operations.operation import Operation, checked
 from herdbook.core.references import check_alias, check_label, check_name
 from herdbook.core.values import ChunkRef, File, Manifest, TransferProgress, Version
 from herdbook.core.wire import version_to_wire
-from herdbook.errors import Cancelled, ChunksMissing, HerdbookError
+from herdbook.errors import ChunksMissing, HerdbookError
 from herdbook.transfer.cancellation import CancelToken
-from herdbook.transfer.direct import LEAST_BYTES, Direct
 from herdbook.transfer.meter import Meter
 from herdbook.transfer.persistence import Attempts, Persistence, stream_timeout_seconds
 from herdbook.transfer.sources import OpenSource, Piece, Source, find_sources, pieces
@@ -78,8 +77,8 @@ def push(
     registration.check()
     sources = find_sources(path)
     meter = Meter(sum(source.size_bytes for source in sources), progress)
-    with closing(Upload(caller, registration.version.model, meter=meter, cancel=cancel)) as upload:
-        version = _sent_and_registered(registration, upload, sources)
+    upload = Upload(caller, registration.version.model, meter=meter, cancel=cancel)
+    version = _sent_and_registered(registration, upload, sources)
     return replace(version, transfer=meter.report())
 
 
@@ -105,13 +104,9 @@ class Upload:
         self._meter = meter
         self._cancel = cancel
         self._persistence = Persistence(cancel)
-        self._direct = Direct(cancel, encrypted=caller.connection.tls is not None)
         self._lock = threading.Lock()
         self._claimed: set[bytes] = set()
-
-    def close(self) -> None:
-        """Closes the connections to S3, if there are any."""
-        self._direct.close()
+        self._direct_offered = False
 
     def send(self, sources: list[Source]) -> Manifest:
         """Sends what is missing of the files and returns their manifest."""
@@ -165,7 +160,8 @@ class Upload:
         attempts = self._persistence.attempts()
         sent: set[bytes] = set()
         while self._is_left(chunks, sent, attempts):
-            self._send_directly(chunks)
+            if self._direct_offered:
+                self._send_directly(chunks)
             if not chunks:
                 return
             outgoing = _Outgoing(self._model, chunks, self._meter)
@@ -181,8 +177,7 @@ class Upload:
     def _is_left(self, chunks: dict[bytes, bytes], sent: set[bytes], attempts: Attempts) -> bool:
         """Asks what is missing, forgets the rest, counts, and tells whether anything is left."""
         found = self._persistently(artifacts.find_missing_chunks(self._model, chunks), attempts)
-        self._direct.offered = found.direct
-        missing = found.digests
+        self._direct_offered, missing = found.direct, found.digests
         present = chunks.keys() - missing
         self._meter.add(
             moved_bytes=-_size(chunks, sent & missing), saved_bytes=_size(chunks, present - sent)
@@ -195,31 +190,12 @@ class Upload:
 
     def _send_directly(self, chunks: dict[bytes, bytes]) -> None:
         """Sends what S3 takes, and takes it from what is left."""
-        large = {d: data for d, data in chunks.items() if len(data) >= LEAST_BYTES}
-        if not large or not self._direct.usable:
-            return
-        try:
-            arrived = self._sent_directly(large)
-        except Cancelled:
-            raise
-        except HerdbookError:
-            self._direct.give_up()
-            return
-        self._meter.add(moved_bytes=_size(large, arrived))
-        for digest in arrived:
+        from herdbook.transfer.direct import send_directly
+
+        for digest in send_directly(
+            self._caller, self._model, chunks, meter=self._meter, cancel=self._cancel
+        ):
             del chunks[digest]
-
-    def _sent_directly(self, chunks: Mapping[bytes, bytes]) -> frozenset[bytes]:
-        """Sends chunks to S3, and asks which are present then."""
-        sizes = {digest: len(data) for digest, data in chunks.items()}
-        signed = self._call(artifacts.sign_uploads(self._model, sizes))
-        self._direct.send(signed.requests, chunks)
-        asked = {digest: sizes[digest] for digest in signed.requests if digest in sizes}
-        confirmed = self._call(artifacts.confirm_uploads(self._model, asked, signed.proof))
-        return confirmed & chunks.keys()
-
-    def _call(self, operation: Operation[ResultT]) -> ResultT:
-        return self._caller.call(operation, breaks_off=self._cancel.breaks_off)
 
     def _upload(self, outgoing: _Outgoing, size_bytes: int) -> None:
         timeout_seconds = stream_timeout_seconds(

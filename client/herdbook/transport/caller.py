@@ -7,7 +7,7 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager
-from typing import Final, Protocol, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Final, Protocol, TypeAlias, TypeVar
 
 import grpc
 
@@ -24,6 +24,9 @@ from herdbook.errors import (
 from herdbook.transport.connection import Connection
 from herdbook.transport.failures import error_of
 from herdbook.transport.jitter import jitter
+
+if TYPE_CHECKING:
+    from herdbook.transport.direct import Direct
 
 ResultT = TypeVar("ResultT")
 ItemT = TypeVar("ItemT")
@@ -76,6 +79,7 @@ class Caller:
         self._unary: dict[str, grpc.UnaryUnaryMultiCallable[bytes, bytes]] = {}
         self._process: int | None = None
         self._answered = False
+        self._direct: Direct | None = None
 
     @property
     def closed(self) -> bool:
@@ -95,9 +99,21 @@ class Caller:
         self._closed.set()
         with self._lock:
             channel, self._channel = self._channel, None
+            direct, self._direct = self._direct, None
             self._unary = {}
         if channel is not None:
             channel.close()
+        if direct is not None:
+            direct.close()
+
+    def direct(self) -> Direct:
+        """Returns what makes signed requests to the chunk store."""
+        from herdbook.transport.direct import Direct
+
+        with self._lock:
+            if self._direct is None:
+                self._direct = Direct(self.connection)
+            return self._direct
 
     def call(
         self, operation: Operation[ResultT], *, breaks_off: BreaksOff | None = None

@@ -7,7 +7,6 @@ import ipaddress
 import os
 import re
 import socket
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from importlib import metadata
 from pathlib import Path
@@ -72,6 +71,9 @@ class Connection:
     metadata: tuple[tuple[str, str], ...] = field(default=(), repr=False)
     """Sent with every call."""
 
+    direct: bool = True
+    """Whether to exchange chunks with S3 past the server, where that is offered."""
+
     @classmethod
     def configured(
         cls,
@@ -90,7 +92,7 @@ class Connection:
             raise FieldInvalid(f"A timeout of {timeout_seconds} seconds leaves no time.")
         target = _target(server or os.environ.get("HERDBOOK_SERVER") or DEFAULT_SERVER)
         token = os.environ.get("HERDBOOK_TOKEN") if token is None else token
-        chosen = _chosen_tls(os.environ, tls=tls)
+        chosen = _chosen_tls(tls=tls)
         unasked = chosen is None and tls is None and "HERDBOOK_TLS" not in os.environ
         if token and unasked and not is_loopback(target):
             raise FieldInvalid(
@@ -102,6 +104,7 @@ class Connection:
             timeout_seconds=timeout_seconds,
             tls=chosen,
             metadata=_metadata(token),
+            direct=_switch("HERDBOOK_CLIENT_DIRECT", default=True),
         )
 
     def channel_options(self) -> list[tuple[str, str | int]]:
@@ -156,25 +159,27 @@ def is_loopback(target: str) -> bool:
         return False
 
 
-def _chosen_tls(environ: Mapping[str, str], *, tls: TLS | bool | None) -> TLS | None:
+def _chosen_tls(*, tls: TLS | bool | None) -> TLS | None:
     if isinstance(tls, TLS):
         return tls
     named = TLS(
-        ca=environ.get("HERDBOOK_TLS_CA") or None,
-        cert=environ.get("HERDBOOK_CLIENT_CERT") or None,
-        key=environ.get("HERDBOOK_CLIENT_KEY") or None,
+        ca=os.environ.get("HERDBOOK_TLS_CA") or None,
+        cert=os.environ.get("HERDBOOK_CLIENT_CERT") or None,
+        key=os.environ.get("HERDBOOK_CLIENT_KEY") or None,
     )
     if tls is None:
-        tls = _switch(environ.get("HERDBOOK_TLS"), default=named != TLS())
+        tls = _switch("HERDBOOK_TLS", default=named != TLS())
     return named if tls else None
 
 
-def _switch(text: str | None, *, default: bool) -> bool:
+def _switch(name: str, *, default: bool) -> bool:
+    """Reads a variable of the environment that is on or off."""
+    text = os.environ.get(name)
     if text is None:
         return default
     if text.lower() in _TRUE | _FALSE:
         return text.lower() in _TRUE
-    raise FieldInvalid(f"HERDBOOK_TLS is {text!r}; it must be 1 or 0.")
+    raise FieldInvalid(f"{name} is {text!r}; it must be 1 or 0.")
 
 
 def authorities() -> str | None:

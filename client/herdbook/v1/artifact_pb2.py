@@ -23,10 +23,11 @@ _sym_db = _symbol_database.Default()
 
 
 from google.protobuf import duration_pb2 as google_dot_protobuf_dot_duration__pb2
+from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 from herdbook.v1 import manifest_pb2 as herdbook_dot_v1_dot_manifest__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1aherdbook/v1/artifact.proto\x12\x0bherdbook.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1aherdbook/v1/manifest.proto\"%\n\x05\x43hunk\x12\x0e\n\x06sha256\x18\x01 \x01(\x0c\x12\x0c\n\x04\x64\x61ta\x18\x02 \x01(\x0c\"9\n\x18\x46indMissingChunksRequest\x12\r\n\x05model\x18\x01 \x01(\t\x12\x0e\n\x06sha256\x18\x02 \x03(\x0c\"C\n\x19\x46indMissingChunksResponse\x12\x16\n\x0emissing_sha256\x18\x01 \x03(\x0c\x12\x0e\n\x06\x64irect\x18\x02 \x01(\x08\"H\n\x13UploadChunksRequest\x12\r\n\x05model\x18\x01 \x01(\t\x12\"\n\x06\x63hunks\x18\x02 \x03(\x0b\x32\x12.herdbook.v1.Chunk\"?\n\x14UploadChunksResponse\x12\x13\n\x0b\x63hunk_count\x18\x01 \x01(\x03\x12\x12\n\nsize_bytes\x18\x02 \x01(\x03\"=\n\x10WriteFileRequest\x12\r\n\x05model\x18\x01 \x01(\t\x12\x0c\n\x04path\x18\x02 \x01(\t\x12\x0c\n\x04\x64\x61ta\x18\x03 \x01(\x0c\"H\n\x11WriteFileResponse\x12\x1f\n\x04\x66ile\x18\x01 \x01(\x0b\x32\x11.herdbook.v1.File\x12\x12\n\nsize_bytes\x18\x02 \x01(\x03\"\'\n\x12GetManifestRequest\x12\x11\n\treference\x18\x01 \x01(\t\"w\n\x13GetManifestResponse\x12\r\n\x05model\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\x05\x12\x0e\n\x06\x64igest\x18\x03 \x01(\t\x12 \n\x05\x66iles\x18\x04 \x03(\x0b\x32\x11.herdbook.v1.File\x12\x0e\n\x06\x64irect\x18\x05 \x01(\x08\"W\n\x15\x44ownloadChunksRequest\x12\r\n\x05model\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\x05\x12\x0e\n\x06sha256\x18\x03 \x03(\x0c\x12\x0e\n\x06verify\x18\x04 \x01(\x08\"<\n\x16\x44ownloadChunksResponse\x12\"\n\x06\x63hunks\x18\x01 \x03(\x0b\x32\x12.herdbook.v1.Chunk\"\x86\x01\n\rSignedRequest\x12\x0b\n\x03url\x18\x01 \x01(\t\x12\x38\n\x07headers\x18\x02 \x03(\x0b\x32\'.herdbook.v1.SignedRequest.HeadersEntry\x1a.\n\x0cHeadersEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"F\n\x14SignDownloadsRequest\x12\r\n\x05model\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\x05\x12\x0e\n\x06sha256\x18\x03 \x03(\x0c\"E\n\x15SignDownloadsResponse\x12,\n\x08requests\x18\x01 \x03(\x0b\x32\x1a.herdbook.v1.SignedRequest\"J\n\x12SignUploadsRequest\x12\r\n\x05model\x18\x01 \x01(\t\x12%\n\x06\x63hunks\x18\x02 \x03(\x0b\x32\x15.herdbook.v1.ChunkRef\"K\n\x0cSignedUpload\x12\x0e\n\x06sha256\x18\x01 \x01(\x0c\x12+\n\x07request\x18\x02 \x01(\x0b\x32\x1a.herdbook.v1.SignedRequest\"P\n\x13SignUploadsResponse\x12*\n\x07uploads\x18\x01 \x03(\x0b\x32\x19.herdbook.v1.SignedUpload\x12\r\n\x05proof\x18\x02 \x01(\t\"\\\n\x15\x43onfirmUploadsRequest\x12\r\n\x05model\x18\x01 \x01(\t\x12%\n\x06\x63hunks\x18\x02 \x03(\x0b\x32\x15.herdbook.v1.ChunkRef\x12\r\n\x05proof\x18\x03 \x01(\t\"(\n\x16\x43onfirmUploadsResponse\x12\x0e\n\x06sha256\x18\x01 \x03(\x0c\"Q\n\x0fReadFileRequest\x12\x11\n\treference\x18\x01 \x01(\t\x12\x0c\n\x04path\x18\x02 \x01(\t\x12\x0e\n\x06offset\x18\x03 \x01(\x03\x12\r\n\x05limit\x18\x04 \x01(\x03\"E\n\x10ReadFileResponse\x12\x0f\n\x07version\x18\x01 \x01(\x05\x12\x12\n\nsize_bytes\x18\x02 \x01(\x03\x12\x0c\n\x04\x64\x61ta\x18\x03 \x01(\x0c\"P\n\x15\x43ollectGarbageRequest\x12\r\n\x05\x61pply\x18\x01 \x01(\x08\x12(\n\x05grace\x18\x02 \x01(\x0b\x32\x19.google.protobuf.Duration\"R\n\x16\x43ollectGarbageResponse\x12\x13\n\x0b\x63hunk_count\x18\x01 \x01(\x03\x12\x12\n\nsize_bytes\x18\x02 \x01(\x03\x12\x0f\n\x07\x64\x65leted\x18\x03 \x01(\x08\"<\n\x13VerifyChunksRequest\x12\x11\n\treference\x18\x01 \x01(\t\x12\x12\n\npage_token\x18\x02 \x01(\t\"\xad\x01\n\x14VerifyChunksResponse\x12\x15\n\rchecked_count\x18\x01 \x01(\x03\x12\x15\n\rchecked_bytes\x18\x02 \x01(\x03\x12\x13\n\x0btotal_count\x18\x03 \x01(\x03\x12\x13\n\x0btotal_bytes\x18\x04 \x01(\x03\x12$\n\x04lost\x18\x05 \x03(\x0b\x32\x16.herdbook.v1.LostChunk\x12\x17\n\x0fnext_page_token\x18\x06 \x01(\t\"A\n\tLostChunk\x12\x0e\n\x06sha256\x18\x01 \x01(\x0c\x12\x12\n\nsize_bytes\x18\x02 \x01(\x03\x12\x10\n\x08versions\x18\x03 \x03(\t2\xcb\x07\n\x0f\x41rtifactService\x12\x62\n\x11\x46indMissingChunks\x12%.herdbook.v1.FindMissingChunksRequest\x1a&.herdbook.v1.FindMissingChunksResponse\x12U\n\x0cUploadChunks\x12 .herdbook.v1.UploadChunksRequest\x1a!.herdbook.v1.UploadChunksResponse(\x01\x12L\n\tWriteFile\x12\x1d.herdbook.v1.WriteFileRequest\x1a\x1e.herdbook.v1.WriteFileResponse(\x01\x12R\n\x0bGetManifest\x12\x1f.herdbook.v1.GetManifestRequest\x1a .herdbook.v1.GetManifestResponse0\x01\x12[\n\x0e\x44ownloadChunks\x12\".herdbook.v1.DownloadChunksRequest\x1a#.herdbook.v1.DownloadChunksResponse0\x01\x12V\n\rSignDownloads\x12!.herdbook.v1.SignDownloadsRequest\x1a\".herdbook.v1.SignDownloadsResponse\x12P\n\x0bSignUploads\x12\x1f.herdbook.v1.SignUploadsRequest\x1a .herdbook.v1.SignUploadsResponse\x12Y\n\x0e\x43onfirmUploads\x12\".herdbook.v1.ConfirmUploadsRequest\x1a#.herdbook.v1.ConfirmUploadsResponse\x12I\n\x08ReadFile\x12\x1c.herdbook.v1.ReadFileRequest\x1a\x1d.herdbook.v1.ReadFileResponse0\x01\x12Y\n\x0e\x43ollectGarbage\x12\".herdbook.v1.CollectGarbageRequest\x1a#.herdbook.v1.CollectGarbageResponse\x12S\n\x0cVerifyChunks\x12 .herdbook.v1.VerifyChunksRequest\x1a!.herdbook.v1.VerifyChunksResponseBD\n\x0bherdbook.v1B\rArtifactProtoP\x01Z\x16herdbook/v1;herdbookv1\xaa\x02\x0bHerdbook.V1b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1aherdbook/v1/artifact.proto\x12\x0bherdbook.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1aherdbook/v1/manifest.proto\"%\n\x05\x43hunk\x12\x0e\n\x06sha256\x18\x01 \x01(\x0c\x12\x0c\n\x04\x64\x61ta\x18\x02 \x01(\x0c\"9\n\x18\x46indMissingChunksRequest\x12\r\n\x05model\x18\x01 \x01(\t\x12\x0e\n\x06sha256\x18\x02 \x03(\x0c\"C\n\x19\x46indMissingChunksResponse\x12\x16\n\x0emissing_sha256\x18\x01 \x03(\x0c\x12\x0e\n\x06\x64irect\x18\x02 \x01(\x08\"H\n\x13UploadChunksRequest\x12\r\n\x05model\x18\x01 \x01(\t\x12\"\n\x06\x63hunks\x18\x02 \x03(\x0b\x32\x12.herdbook.v1.Chunk\"?\n\x14UploadChunksResponse\x12\x13\n\x0b\x63hunk_count\x18\x01 \x01(\x03\x12\x12\n\nsize_bytes\x18\x02 \x01(\x03\"=\n\x10WriteFileRequest\x12\r\n\x05model\x18\x01 \x01(\t\x12\x0c\n\x04path\x18\x02 \x01(\t\x12\x0c\n\x04\x64\x61ta\x18\x03 \x01(\x0c\"H\n\x11WriteFileResponse\x12\x1f\n\x04\x66ile\x18\x01 \x01(\x0b\x32\x11.herdbook.v1.File\x12\x12\n\nsize_bytes\x18\x02 \x01(\x03\"\'\n\x12GetManifestRequest\x12\x11\n\treference\x18\x01 \x01(\t\"w\n\x13GetManifestResponse\x12\r\n\x05model\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\x05\x12\x0e\n\x06\x64igest\x18\x03 \x01(\t\x12 \n\x05\x66iles\x18\x04 \x03(\x0b\x32\x11.herdbook.v1.File\x12\x0e\n\x06\x64irect\x18\x05 \x01(\x08\"W\n\x15\x44ownloadChunksRequest\x12\r\n\x05model\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\x05\x12\x0e\n\x06sha256\x18\x03 \x03(\x0c\x12\x0e\n\x06verify\x18\x04 \x01(\x08\"<\n\x16\x44ownloadChunksResponse\x12\"\n\x06\x63hunks\x18\x01 \x03(\x0b\x32\x12.herdbook.v1.Chunk\"\x96\x01\n\rSignedRequest\x12\x0e\n\x06method\x18\x01 \x01(\t\x12\x0b\n\x03url\x18\x02 \x01(\t\x12\x38\n\x07headers\x18\x03 \x03(\x0b\x32\'.herdbook.v1.SignedRequest.HeadersEntry\x1a.\n\x0cHeadersEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"F\n\x14SignDownloadsRequest\x12\r\n\x05model\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\x05\x12\x0e\n\x06sha256\x18\x03 \x03(\x0c\"v\n\x15SignDownloadsResponse\x12,\n\x08requests\x18\x01 \x03(\x0b\x32\x1a.herdbook.v1.SignedRequest\x12/\n\x0b\x65xpire_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"J\n\x12SignUploadsRequest\x12\r\n\x05model\x18\x01 \x01(\t\x12%\n\x06\x63hunks\x18\x02 \x03(\x0b\x32\x15.herdbook.v1.ChunkRef\"\x83\x01\n\x13SignUploadsResponse\x12,\n\x08requests\x18\x01 \x03(\x0b\x32\x1a.herdbook.v1.SignedRequest\x12/\n\x0b\x65xpire_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\r\n\x05proof\x18\x03 \x01(\t\"\\\n\x15\x43onfirmUploadsRequest\x12\r\n\x05model\x18\x01 \x01(\t\x12%\n\x06\x63hunks\x18\x02 \x03(\x0b\x32\x15.herdbook.v1.ChunkRef\x12\r\n\x05proof\x18\x03 \x01(\t\"(\n\x16\x43onfirmUploadsResponse\x12\x0e\n\x06sha256\x18\x01 \x03(\x0c\"Q\n\x0fReadFileRequest\x12\x11\n\treference\x18\x01 \x01(\t\x12\x0c\n\x04path\x18\x02 \x01(\t\x12\x0e\n\x06offset\x18\x03 \x01(\x03\x12\r\n\x05limit\x18\x04 \x01(\x03\"E\n\x10ReadFileResponse\x12\x0f\n\x07version\x18\x01 \x01(\x05\x12\x12\n\nsize_bytes\x18\x02 \x01(\x03\x12\x0c\n\x04\x64\x61ta\x18\x03 \x01(\x0c\"P\n\x15\x43ollectGarbageRequest\x12\r\n\x05\x61pply\x18\x01 \x01(\x08\x12(\n\x05grace\x18\x02 \x01(\x0b\x32\x19.google.protobuf.Duration\"R\n\x16\x43ollectGarbageResponse\x12\x13\n\x0b\x63hunk_count\x18\x01 \x01(\x03\x12\x12\n\nsize_bytes\x18\x02 \x01(\x03\x12\x0f\n\x07\x64\x65leted\x18\x03 \x01(\x08\"<\n\x13VerifyChunksRequest\x12\x11\n\treference\x18\x01 \x01(\t\x12\x12\n\npage_token\x18\x02 \x01(\t\"\xad\x01\n\x14VerifyChunksResponse\x12\x15\n\rchecked_count\x18\x01 \x01(\x03\x12\x15\n\rchecked_bytes\x18\x02 \x01(\x03\x12\x13\n\x0btotal_count\x18\x03 \x01(\x03\x12\x13\n\x0btotal_bytes\x18\x04 \x01(\x03\x12$\n\x04lost\x18\x05 \x03(\x0b\x32\x16.herdbook.v1.LostChunk\x12\x17\n\x0fnext_page_token\x18\x06 \x01(\t\"A\n\tLostChunk\x12\x0e\n\x06sha256\x18\x01 \x01(\x0c\x12\x12\n\nsize_bytes\x18\x02 \x01(\x03\x12\x10\n\x08versions\x18\x03 \x03(\t2\xcb\x07\n\x0f\x41rtifactService\x12\x62\n\x11\x46indMissingChunks\x12%.herdbook.v1.FindMissingChunksRequest\x1a&.herdbook.v1.FindMissingChunksResponse\x12U\n\x0cUploadChunks\x12 .herdbook.v1.UploadChunksRequest\x1a!.herdbook.v1.UploadChunksResponse(\x01\x12L\n\tWriteFile\x12\x1d.herdbook.v1.WriteFileRequest\x1a\x1e.herdbook.v1.WriteFileResponse(\x01\x12R\n\x0bGetManifest\x12\x1f.herdbook.v1.GetManifestRequest\x1a .herdbook.v1.GetManifestResponse0\x01\x12[\n\x0e\x44ownloadChunks\x12\".herdbook.v1.DownloadChunksRequest\x1a#.herdbook.v1.DownloadChunksResponse0\x01\x12V\n\rSignDownloads\x12!.herdbook.v1.SignDownloadsRequest\x1a\".herdbook.v1.SignDownloadsResponse\x12P\n\x0bSignUploads\x12\x1f.herdbook.v1.SignUploadsRequest\x1a .herdbook.v1.SignUploadsResponse\x12Y\n\x0e\x43onfirmUploads\x12\".herdbook.v1.ConfirmUploadsRequest\x1a#.herdbook.v1.ConfirmUploadsResponse\x12I\n\x08ReadFile\x12\x1c.herdbook.v1.ReadFileRequest\x1a\x1d.herdbook.v1.ReadFileResponse0\x01\x12Y\n\x0e\x43ollectGarbage\x12\".herdbook.v1.CollectGarbageRequest\x1a#.herdbook.v1.CollectGarbageResponse\x12S\n\x0cVerifyChunks\x12 .herdbook.v1.VerifyChunksRequest\x1a!.herdbook.v1.VerifyChunksResponseBD\n\x0bherdbook.v1B\rArtifactProtoP\x01Z\x16herdbook/v1;herdbookv1\xaa\x02\x0bHerdbook.V1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -36,60 +37,58 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['DESCRIPTOR']._serialized_options = b'\n\013herdbook.v1B\rArtifactProtoP\001Z\026herdbook/v1;herdbookv1\252\002\013Herdbook.V1'
   _globals['_SIGNEDREQUEST_HEADERSENTRY']._loaded_options = None
   _globals['_SIGNEDREQUEST_HEADERSENTRY']._serialized_options = b'8\001'
-  _globals['_CHUNK']._serialized_start=103
-  _globals['_CHUNK']._serialized_end=140
-  _globals['_FINDMISSINGCHUNKSREQUEST']._serialized_start=142
-  _globals['_FINDMISSINGCHUNKSREQUEST']._serialized_end=199
-  _globals['_FINDMISSINGCHUNKSRESPONSE']._serialized_start=201
-  _globals['_FINDMISSINGCHUNKSRESPONSE']._serialized_end=268
-  _globals['_UPLOADCHUNKSREQUEST']._serialized_start=270
-  _globals['_UPLOADCHUNKSREQUEST']._serialized_end=342
-  _globals['_UPLOADCHUNKSRESPONSE']._serialized_start=344
-  _globals['_UPLOADCHUNKSRESPONSE']._serialized_end=407
-  _globals['_WRITEFILEREQUEST']._serialized_start=409
-  _globals['_WRITEFILEREQUEST']._serialized_end=470
-  _globals['_WRITEFILERESPONSE']._serialized_start=472
-  _globals['_WRITEFILERESPONSE']._serialized_end=544
-  _globals['_GETMANIFESTREQUEST']._serialized_start=546
-  _globals['_GETMANIFESTREQUEST']._serialized_end=585
-  _globals['_GETMANIFESTRESPONSE']._serialized_start=587
-  _globals['_GETMANIFESTRESPONSE']._serialized_end=706
-  _globals['_DOWNLOADCHUNKSREQUEST']._serialized_start=708
-  _globals['_DOWNLOADCHUNKSREQUEST']._serialized_end=795
-  _globals['_DOWNLOADCHUNKSRESPONSE']._serialized_start=797
-  _globals['_DOWNLOADCHUNKSRESPONSE']._serialized_end=857
-  _globals['_SIGNEDREQUEST']._serialized_start=860
-  _globals['_SIGNEDREQUEST']._serialized_end=994
-  _globals['_SIGNEDREQUEST_HEADERSENTRY']._serialized_start=948
-  _globals['_SIGNEDREQUEST_HEADERSENTRY']._serialized_end=994
-  _globals['_SIGNDOWNLOADSREQUEST']._serialized_start=996
-  _globals['_SIGNDOWNLOADSREQUEST']._serialized_end=1066
-  _globals['_SIGNDOWNLOADSRESPONSE']._serialized_start=1068
-  _globals['_SIGNDOWNLOADSRESPONSE']._serialized_end=1137
-  _globals['_SIGNUPLOADSREQUEST']._serialized_start=1139
-  _globals['_SIGNUPLOADSREQUEST']._serialized_end=1213
-  _globals['_SIGNEDUPLOAD']._serialized_start=1215
-  _globals['_SIGNEDUPLOAD']._serialized_end=1290
-  _globals['_SIGNUPLOADSRESPONSE']._serialized_start=1292
-  _globals['_SIGNUPLOADSRESPONSE']._serialized_end=1372
-  _globals['_CONFIRMUPLOADSREQUEST']._serialized_start=1374
-  _globals['_CONFIRMUPLOADSREQUEST']._serialized_end=1466
-  _globals['_CONFIRMUPLOADSRESPONSE']._serialized_start=1468
-  _globals['_CONFIRMUPLOADSRESPONSE']._serialized_end=1508
-  _globals['_READFILEREQUEST']._serialized_start=1510
-  _globals['_READFILEREQUEST']._serialized_end=1591
-  _globals['_READFILERESPONSE']._serialized_start=1593
-  _globals['_READFILERESPONSE']._serialized_end=1662
-  _globals['_COLLECTGARBAGEREQUEST']._serialized_start=1664
-  _globals['_COLLECTGARBAGEREQUEST']._serialized_end=1744
-  _globals['_COLLECTGARBAGERESPONSE']._serialized_start=1746
-  _globals['_COLLECTGARBAGERESPONSE']._serialized_end=1828
-  _globals['_VERIFYCHUNKSREQUEST']._serialized_start=1830
-  _globals['_VERIFYCHUNKSREQUEST']._serialized_end=1890
-  _globals['_VERIFYCHUNKSRESPONSE']._serialized_start=1893
-  _globals['_VERIFYCHUNKSRESPONSE']._serialized_end=2066
-  _globals['_LOSTCHUNK']._serialized_start=2068
-  _globals['_LOSTCHUNK']._serialized_end=2133
-  _globals['_ARTIFACTSERVICE']._serialized_start=2136
-  _globals['_ARTIFACTSERVICE']._serialized_end=3107
+  _globals['_CHUNK']._serialized_start=136
+  _globals['_CHUNK']._serialized_end=173
+  _globals['_FINDMISSINGCHUNKSREQUEST']._serialized_start=175
+  _globals['_FINDMISSINGCHUNKSREQUEST']._serialized_end=232
+  _globals['_FINDMISSINGCHUNKSRESPONSE']._serialized_start=234
+  _globals['_FINDMISSINGCHUNKSRESPONSE']._serialized_end=301
+  _globals['_UPLOADCHUNKSREQUEST']._serialized_start=303
+  _globals['_UPLOADCHUNKSREQUEST']._serialized_end=375
+  _globals['_UPLOADCHUNKSRESPONSE']._serialized_start=377
+  _globals['_UPLOADCHUNKSRESPONSE']._serialized_end=440
+  _globals['_WRITEFILEREQUEST']._serialized_start=442
+  _globals['_WRITEFILEREQUEST']._serialized_end=503
+  _globals['_WRITEFILERESPONSE']._serialized_start=505
+  _globals['_WRITEFILERESPONSE']._serialized_end=577
+  _globals['_GETMANIFESTREQUEST']._serialized_start=579
+  _globals['_GETMANIFESTREQUEST']._serialized_end=618
+  _globals['_GETMANIFESTRESPONSE']._serialized_start=620
+  _globals['_GETMANIFESTRESPONSE']._serialized_end=739
+  _globals['_DOWNLOADCHUNKSREQUEST']._serialized_start=741
+  _globals['_DOWNLOADCHUNKSREQUEST']._serialized_end=828
+  _globals['_DOWNLOADCHUNKSRESPONSE']._serialized_start=830
+  _globals['_DOWNLOADCHUNKSRESPONSE']._serialized_end=890
+  _globals['_SIGNEDREQUEST']._serialized_start=893
+  _globals['_SIGNEDREQUEST']._serialized_end=1043
+  _globals['_SIGNEDREQUEST_HEADERSENTRY']._serialized_start=997
+  _globals['_SIGNEDREQUEST_HEADERSENTRY']._serialized_end=1043
+  _globals['_SIGNDOWNLOADSREQUEST']._serialized_start=1045
+  _globals['_SIGNDOWNLOADSREQUEST']._serialized_end=1115
+  _globals['_SIGNDOWNLOADSRESPONSE']._serialized_start=1117
+  _globals['_SIGNDOWNLOADSRESPONSE']._serialized_end=1235
+  _globals['_SIGNUPLOADSREQUEST']._serialized_start=1237
+  _globals['_SIGNUPLOADSREQUEST']._serialized_end=1311
+  _globals['_SIGNUPLOADSRESPONSE']._serialized_start=1314
+  _globals['_SIGNUPLOADSRESPONSE']._serialized_end=1445
+  _globals['_CONFIRMUPLOADSREQUEST']._serialized_start=1447
+  _globals['_CONFIRMUPLOADSREQUEST']._serialized_end=1539
+  _globals['_CONFIRMUPLOADSRESPONSE']._serialized_start=1541
+  _globals['_CONFIRMUPLOADSRESPONSE']._serialized_end=1581
+  _globals['_READFILEREQUEST']._serialized_start=1583
+  _globals['_READFILEREQUEST']._serialized_end=1664
+  _globals['_READFILERESPONSE']._serialized_start=1666
+  _globals['_READFILERESPONSE']._serialized_end=1735
+  _globals['_COLLECTGARBAGEREQUEST']._serialized_start=1737
+  _globals['_COLLECTGARBAGEREQUEST']._serialized_end=1817
+  _globals['_COLLECTGARBAGERESPONSE']._serialized_start=1819
+  _globals['_COLLECTGARBAGERESPONSE']._serialized_end=1901
+  _globals['_VERIFYCHUNKSREQUEST']._serialized_start=1903
+  _globals['_VERIFYCHUNKSREQUEST']._serialized_end=1963
+  _globals['_VERIFYCHUNKSRESPONSE']._serialized_start=1966
+  _globals['_VERIFYCHUNKSRESPONSE']._serialized_end=2139
+  _globals['_LOSTCHUNK']._serialized_start=2141
+  _globals['_LOSTCHUNK']._serialized_end=2206
+  _globals['_ARTIFACTSERVICE']._serialized_start=2209
+  _globals['_ARTIFACTSERVICE']._serialized_end=3180
 # @@protoc_insertion_point(module_scope)

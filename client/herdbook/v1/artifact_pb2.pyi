@@ -7,6 +7,7 @@ from collections import abc as _abc
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import duration_pb2 as _duration_pb2
 from google.protobuf import message as _message
+from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
 from herdbook.v1 import manifest_pb2 as _manifest_pb2
 import builtins as _builtins
@@ -364,23 +365,27 @@ class SignedRequest(_message.Message):
         def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
         def WhichOneof(self, oneof_group: _Never) -> None: ...
 
+    METHOD_FIELD_NUMBER: _builtins.int
     URL_FIELD_NUMBER: _builtins.int
     HEADERS_FIELD_NUMBER: _builtins.int
+    method: _builtins.str
+    """GET or PUT."""
     url: _builtins.str
     """Where to; the whole address, query included."""
     @_builtins.property
     def headers(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
-        """Headers to send as they are; the signature covers them."""
+        """Headers to send as they are, for the signature covers them; all of their names begin with `x-amz-`."""
 
     def __init__(
         self,
         *,
+        method: _builtins.str = ...,
         url: _builtins.str = ...,
         headers: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["headers", b"headers", "url", b"url"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["headers", b"headers", "method", b"method", "url", b"url"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -401,7 +406,7 @@ class SignDownloadsRequest(_message.Message):
     """The number of the version whose manifest lists the chunks."""
     @_builtins.property
     def sha256(self) -> _containers.RepeatedScalarFieldContainer[_builtins.bytes]:
-        """SHA-256 digests of 32 bytes each; 1,000 at most."""
+        """SHA-256 digests of 32 bytes each; 250 at most."""
 
     def __init__(
         self,
@@ -425,18 +430,24 @@ class SignDownloadsResponse(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     REQUESTS_FIELD_NUMBER: _builtins.int
+    EXPIRE_TIME_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def requests(self) -> _containers.RepeatedCompositeFieldContainer[Global___SignedRequest]:
-        """To be made by GET, one for each digest, in the order asked; the body of the answer is the chunk."""
+        """One for each digest, in the order asked; the body of the answer is the chunk."""
+
+    @_builtins.property
+    def expire_time(self) -> _timestamp_pb2.Timestamp:
+        """S3 refuses them from then on; it may earlier."""
 
     def __init__(
         self,
         *,
         requests: _abc.Iterable[Global___SignedRequest] | None = ...,
+        expire_time: _timestamp_pb2.Timestamp | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["expire_time", b"expire_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["requests", b"requests"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["expire_time", b"expire_time", "requests", b"requests"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -444,7 +455,7 @@ Global___SignDownloadsResponse: _TypeAlias = SignDownloadsResponse  # noqa: Y015
 
 @_typing.final
 class SignUploadsRequest(_message.Message):
-    """Asks for requests that store chunks."""
+    """Asks for requests that bring chunks."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -454,7 +465,7 @@ class SignUploadsRequest(_message.Message):
     """The model that the chunks are for; it need not exist yet."""
     @_builtins.property
     def chunks(self) -> _containers.RepeatedCompositeFieldContainer[_manifest_pb2.ChunkRef]:
-        """The chunks; 1,000 at most."""
+        """The chunks; 250 at most."""
 
     def __init__(
         self,
@@ -471,56 +482,34 @@ class SignUploadsRequest(_message.Message):
 Global___SignUploadsRequest: _TypeAlias = SignUploadsRequest  # noqa: Y015
 
 @_typing.final
-class SignedUpload(_message.Message):
-    """A request that stores a chunk."""
-
-    DESCRIPTOR: _descriptor.Descriptor
-
-    SHA256_FIELD_NUMBER: _builtins.int
-    REQUEST_FIELD_NUMBER: _builtins.int
-    sha256: _builtins.bytes
-    """The chunk's SHA-256: 32 bytes."""
-    @_builtins.property
-    def request(self) -> Global___SignedRequest:
-        """To be made by PUT, with the chunk as its body."""
-
-    def __init__(
-        self,
-        *,
-        sha256: _builtins.bytes = ...,
-        request: Global___SignedRequest | None = ...,
-    ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["request", b"request"]  # noqa: Y015
-    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["request", b"request", "sha256", b"sha256"]  # noqa: Y015
-    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
-
-Global___SignedUpload: _TypeAlias = SignedUpload  # noqa: Y015
-
-@_typing.final
 class SignUploadsResponse(_message.Message):
-    """Requests that store chunks."""
+    """Requests that bring chunks."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
-    UPLOADS_FIELD_NUMBER: _builtins.int
+    REQUESTS_FIELD_NUMBER: _builtins.int
+    EXPIRE_TIME_FIELD_NUMBER: _builtins.int
     PROOF_FIELD_NUMBER: _builtins.int
     proof: _builtins.str
-    """Shows ConfirmUploads who stored the chunks."""
+    """Shows ConfirmUploads who brought the chunks: to be kept a secret."""
     @_builtins.property
-    def uploads(self) -> _containers.RepeatedCompositeFieldContainer[Global___SignedUpload]:
-        """One for each chunk that may be stored so; the others are to be sent by UploadChunks."""
+    def requests(self) -> _containers.RepeatedCompositeFieldContainer[Global___SignedRequest]:
+        """One for each chunk, in the order asked, to be made with the chunk as its body."""
+
+    @_builtins.property
+    def expire_time(self) -> _timestamp_pb2.Timestamp:
+        """S3 refuses them from then on; it may earlier."""
 
     def __init__(
         self,
         *,
-        uploads: _abc.Iterable[Global___SignedUpload] | None = ...,
+        requests: _abc.Iterable[Global___SignedRequest] | None = ...,
+        expire_time: _timestamp_pb2.Timestamp | None = ...,
         proof: _builtins.str = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["expire_time", b"expire_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["proof", b"proof", "uploads", b"uploads"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["expire_time", b"expire_time", "proof", b"proof", "requests", b"requests"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -528,7 +517,7 @@ Global___SignUploadsResponse: _TypeAlias = SignUploadsResponse  # noqa: Y015
 
 @_typing.final
 class ConfirmUploadsRequest(_message.Message):
-    """Asks to verify what was stored by signed requests."""
+    """Asks to verify what was brought by signed requests."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -541,7 +530,7 @@ class ConfirmUploadsRequest(_message.Message):
     """As SignUploads gave it with the requests."""
     @_builtins.property
     def chunks(self) -> _containers.RepeatedCompositeFieldContainer[_manifest_pb2.ChunkRef]:
-        """The chunks; 1,000 at most."""
+        """The chunks; 250 at most."""
 
     def __init__(
         self,
@@ -567,7 +556,7 @@ class ConfirmUploadsResponse(_message.Message):
     SHA256_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def sha256(self) -> _containers.RepeatedScalarFieldContainer[_builtins.bytes]:
-        """SHA-256 digests of the chunks that are whole, and present now; the others are to be sent by UploadChunks."""
+        """SHA-256 digests of the chunks that the model has now; the others are to be sent by UploadChunks."""
 
     def __init__(
         self,

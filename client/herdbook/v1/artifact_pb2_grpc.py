@@ -156,26 +156,25 @@ class ArtifactServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def SignDownloads(self, request, context):
-        """Gives signed HTTP requests that fetch chunks of one version from S3, in the order asked, each for a quarter of an hour. To be
-        asked where GetManifest says `direct`; whatever cannot be fetched so, DownloadChunks sends. The receiver hashes every chunk
-        before use. Idempotent. NOT_FOUND as DownloadChunks; FAILED_PRECONDITION / NO_MANIFEST, DIRECT_UNAVAILABLE.
+        """Gives signed HTTP requests that fetch chunks of one version from S3. To be asked where GetManifest says `direct`; whatever cannot
+        be fetched so, DownloadChunks sends. The receiver hashes every chunk before use. Idempotent. INVALID_ARGUMENT / FIELD_INVALID (too
+        many digests, or one that is none); NOT_FOUND as DownloadChunks; FAILED_PRECONDITION / NO_MANIFEST, DIRECT_UNAVAILABLE.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def SignUploads(self, request, context):
-        """Gives signed HTTP requests that store chunks in S3, each for a quarter of an hour, and for the bytes of that digest alone. To be
-        asked where FindMissingChunks says `direct`; whatever cannot be stored so, UploadChunks takes. ConfirmUploads must follow.
-        Idempotent. INVALID_ARGUMENT / CHUNK_TOO_LARGE; FAILED_PRECONDITION / DIRECT_UNAVAILABLE.
+        """Gives signed HTTP requests that bring chunks to S3, each the bytes of its digest alone. To be asked where FindMissingChunks says
+        `direct`; whatever cannot be brought so, UploadChunks takes. ConfirmUploads must follow. Idempotent. INVALID_ARGUMENT /
+        FIELD_INVALID (too many chunks), CHUNK_TOO_LARGE; FAILED_PRECONDITION / DIRECT_UNAVAILABLE.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def ConfirmUploads(self, request, context):
-        """Verifies chunks that were stored by signed requests, and makes them present for the model. Idempotent. INVALID_ARGUMENT /
-        CHUNK_TOO_LARGE; FAILED_PRECONDITION / DIRECT_UNAVAILABLE.
+        """Verifies chunks that were brought by signed requests, and makes them present for the model. Idempotent. Errors as SignUploads.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

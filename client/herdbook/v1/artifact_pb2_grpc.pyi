@@ -66,19 +66,17 @@ class ArtifactServiceStub:
     manifest does not list it); DATA_LOSS / CHUNK_LOST (it should be there and is not; pushing the same files again heals it).
     """
     SignDownloads: _grpc.UnaryUnaryMultiCallable[_artifact_pb2.SignDownloadsRequest, _artifact_pb2.SignDownloadsResponse]
-    """Gives signed HTTP requests that fetch chunks of one version from S3, in the order asked, each for a quarter of an hour. To be
-    asked where GetManifest says `direct`; whatever cannot be fetched so, DownloadChunks sends. The receiver hashes every chunk
-    before use. Idempotent. NOT_FOUND as DownloadChunks; FAILED_PRECONDITION / NO_MANIFEST, DIRECT_UNAVAILABLE.
+    """Gives signed HTTP requests that fetch chunks of one version from S3. To be asked where GetManifest says `direct`; whatever cannot
+    be fetched so, DownloadChunks sends. The receiver hashes every chunk before use. Idempotent. INVALID_ARGUMENT / FIELD_INVALID (too
+    many digests, or one that is none); NOT_FOUND as DownloadChunks; FAILED_PRECONDITION / NO_MANIFEST, DIRECT_UNAVAILABLE.
     """
     SignUploads: _grpc.UnaryUnaryMultiCallable[_artifact_pb2.SignUploadsRequest, _artifact_pb2.SignUploadsResponse]
-    """Gives signed HTTP requests that store chunks in S3, each for a quarter of an hour, and for the bytes of that digest alone. To be
-    asked where FindMissingChunks says `direct`; whatever cannot be stored so, UploadChunks takes. ConfirmUploads must follow.
-    Idempotent. INVALID_ARGUMENT / CHUNK_TOO_LARGE; FAILED_PRECONDITION / DIRECT_UNAVAILABLE.
+    """Gives signed HTTP requests that bring chunks to S3, each the bytes of its digest alone. To be asked where FindMissingChunks says
+    `direct`; whatever cannot be brought so, UploadChunks takes. ConfirmUploads must follow. Idempotent. INVALID_ARGUMENT /
+    FIELD_INVALID (too many chunks), CHUNK_TOO_LARGE; FAILED_PRECONDITION / DIRECT_UNAVAILABLE.
     """
     ConfirmUploads: _grpc.UnaryUnaryMultiCallable[_artifact_pb2.ConfirmUploadsRequest, _artifact_pb2.ConfirmUploadsResponse]
-    """Verifies chunks that were stored by signed requests, and makes them present for the model. Idempotent. INVALID_ARGUMENT /
-    CHUNK_TOO_LARGE; FAILED_PRECONDITION / DIRECT_UNAVAILABLE.
-    """
+    """Verifies chunks that were brought by signed requests, and makes them present for the model. Idempotent. Errors as SignUploads."""
     ReadFile: _grpc.UnaryStreamMultiCallable[_artifact_pb2.ReadFileRequest, _artifact_pb2.ReadFileResponse]
     """Streams a byte range of one file of a version, in at least one message. Idempotent. NOT_FOUND / VERSION_NOT_FOUND …,
     FILE_NOT_FOUND; OUT_OF_RANGE / OFFSET_OUT_OF_RANGE; FAILED_PRECONDITION / NO_MANIFEST; DATA_LOSS / CHUNK_LOST.
@@ -132,19 +130,17 @@ class ArtifactServiceAsyncStub(ArtifactServiceStub):
     manifest does not list it); DATA_LOSS / CHUNK_LOST (it should be there and is not; pushing the same files again heals it).
     """
     SignDownloads: _aio.UnaryUnaryMultiCallable[_artifact_pb2.SignDownloadsRequest, _artifact_pb2.SignDownloadsResponse]  # type: ignore[assignment]
-    """Gives signed HTTP requests that fetch chunks of one version from S3, in the order asked, each for a quarter of an hour. To be
-    asked where GetManifest says `direct`; whatever cannot be fetched so, DownloadChunks sends. The receiver hashes every chunk
-    before use. Idempotent. NOT_FOUND as DownloadChunks; FAILED_PRECONDITION / NO_MANIFEST, DIRECT_UNAVAILABLE.
+    """Gives signed HTTP requests that fetch chunks of one version from S3. To be asked where GetManifest says `direct`; whatever cannot
+    be fetched so, DownloadChunks sends. The receiver hashes every chunk before use. Idempotent. INVALID_ARGUMENT / FIELD_INVALID (too
+    many digests, or one that is none); NOT_FOUND as DownloadChunks; FAILED_PRECONDITION / NO_MANIFEST, DIRECT_UNAVAILABLE.
     """
     SignUploads: _aio.UnaryUnaryMultiCallable[_artifact_pb2.SignUploadsRequest, _artifact_pb2.SignUploadsResponse]  # type: ignore[assignment]
-    """Gives signed HTTP requests that store chunks in S3, each for a quarter of an hour, and for the bytes of that digest alone. To be
-    asked where FindMissingChunks says `direct`; whatever cannot be stored so, UploadChunks takes. ConfirmUploads must follow.
-    Idempotent. INVALID_ARGUMENT / CHUNK_TOO_LARGE; FAILED_PRECONDITION / DIRECT_UNAVAILABLE.
+    """Gives signed HTTP requests that bring chunks to S3, each the bytes of its digest alone. To be asked where FindMissingChunks says
+    `direct`; whatever cannot be brought so, UploadChunks takes. ConfirmUploads must follow. Idempotent. INVALID_ARGUMENT /
+    FIELD_INVALID (too many chunks), CHUNK_TOO_LARGE; FAILED_PRECONDITION / DIRECT_UNAVAILABLE.
     """
     ConfirmUploads: _aio.UnaryUnaryMultiCallable[_artifact_pb2.ConfirmUploadsRequest, _artifact_pb2.ConfirmUploadsResponse]  # type: ignore[assignment]
-    """Verifies chunks that were stored by signed requests, and makes them present for the model. Idempotent. INVALID_ARGUMENT /
-    CHUNK_TOO_LARGE; FAILED_PRECONDITION / DIRECT_UNAVAILABLE.
-    """
+    """Verifies chunks that were brought by signed requests, and makes them present for the model. Idempotent. Errors as SignUploads."""
     ReadFile: _aio.UnaryStreamMultiCallable[_artifact_pb2.ReadFileRequest, _artifact_pb2.ReadFileResponse]  # type: ignore[assignment]
     """Streams a byte range of one file of a version, in at least one message. Idempotent. NOT_FOUND / VERSION_NOT_FOUND …,
     FILE_NOT_FOUND; OUT_OF_RANGE / OFFSET_OUT_OF_RANGE; FAILED_PRECONDITION / NO_MANIFEST; DATA_LOSS / CHUNK_LOST.
@@ -231,9 +227,9 @@ class ArtifactServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _artifact_pb2.SignDownloadsRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_artifact_pb2.SignDownloadsResponse, _abc.Awaitable[_artifact_pb2.SignDownloadsResponse]]:
-        """Gives signed HTTP requests that fetch chunks of one version from S3, in the order asked, each for a quarter of an hour. To be
-        asked where GetManifest says `direct`; whatever cannot be fetched so, DownloadChunks sends. The receiver hashes every chunk
-        before use. Idempotent. NOT_FOUND as DownloadChunks; FAILED_PRECONDITION / NO_MANIFEST, DIRECT_UNAVAILABLE.
+        """Gives signed HTTP requests that fetch chunks of one version from S3. To be asked where GetManifest says `direct`; whatever cannot
+        be fetched so, DownloadChunks sends. The receiver hashes every chunk before use. Idempotent. INVALID_ARGUMENT / FIELD_INVALID (too
+        many digests, or one that is none); NOT_FOUND as DownloadChunks; FAILED_PRECONDITION / NO_MANIFEST, DIRECT_UNAVAILABLE.
         """
 
     @_abc_1.abstractmethod
@@ -242,9 +238,9 @@ class ArtifactServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _artifact_pb2.SignUploadsRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_artifact_pb2.SignUploadsResponse, _abc.Awaitable[_artifact_pb2.SignUploadsResponse]]:
-        """Gives signed HTTP requests that store chunks in S3, each for a quarter of an hour, and for the bytes of that digest alone. To be
-        asked where FindMissingChunks says `direct`; whatever cannot be stored so, UploadChunks takes. ConfirmUploads must follow.
-        Idempotent. INVALID_ARGUMENT / CHUNK_TOO_LARGE; FAILED_PRECONDITION / DIRECT_UNAVAILABLE.
+        """Gives signed HTTP requests that bring chunks to S3, each the bytes of its digest alone. To be asked where FindMissingChunks says
+        `direct`; whatever cannot be brought so, UploadChunks takes. ConfirmUploads must follow. Idempotent. INVALID_ARGUMENT /
+        FIELD_INVALID (too many chunks), CHUNK_TOO_LARGE; FAILED_PRECONDITION / DIRECT_UNAVAILABLE.
         """
 
     @_abc_1.abstractmethod
@@ -253,9 +249,7 @@ class ArtifactServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _artifact_pb2.ConfirmUploadsRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_artifact_pb2.ConfirmUploadsResponse, _abc.Awaitable[_artifact_pb2.ConfirmUploadsResponse]]:
-        """Verifies chunks that were stored by signed requests, and makes them present for the model. Idempotent. INVALID_ARGUMENT /
-        CHUNK_TOO_LARGE; FAILED_PRECONDITION / DIRECT_UNAVAILABLE.
-        """
+        """Verifies chunks that were brought by signed requests, and makes them present for the model. Idempotent. Errors as SignUploads."""
 
     @_abc_1.abstractmethod
     def ReadFile(

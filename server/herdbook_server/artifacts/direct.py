@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-import asyncio
+import hashlib
+import logging
 import secrets
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
+from herdbook_server.artifacts.admission import Admission
 from herdbook_server.artifacts.downloads import contents_of, size_of
 from herdbook_server.artifacts.limits import check_chunk_size, check_digest, check_digests
 from herdbook_server.artifacts.store_errors import translated
 from herdbook_server.errors import DirectUnavailable, FieldInvalid
+from herdbook_server.ports.chunks import StoreError
 from herdbook_server.ports.clock import Clock
 from herdbook_server.ports.database import Database
 from herdbook_server.ports.direct import DirectAccess, SignedRequest
@@ -20,52 +23,64 @@ from herdbook_server.ports.values import ChunkRef
 from herdbook_server.registry import rules
 from herdbook_server.registry.rules import check_count, refuse
 
-SECONDS: Final = 15 * 60
-"""How long a signed request may be made: much shorter than garbage collection spares a chunk."""
+logger = logging.getLogger(__name__)
 
-CHUNKS_AT_ONCE_MAX: Final = 1000
+SECONDS: Final = 15 * 60
+"""How long a signed request may be made."""
+
+CHUNKS_AT_ONCE_MAX: Final = 250
+"""Each is a request that is signed, or one to the store."""
 
 _PROOF_BYTES: Final = 16
 _PROOF_MAX_LENGTH: Final = 64
-_LOOKS_AT_ONCE: Final = 16
+_MICROSECONDS: Final = 1_000_000
 
 
 @dataclass(frozen=True, slots=True)
-class SignedUploads:
-    """How some chunks may be brought to the store."""
+class Signed:
+    """Requests that may be made for a while."""
 
-    requests: Sequence[tuple[bytes, SignedRequest]]
-    """By digest; what is not among them is to be uploaded to this server."""
-    proof: str
-    """Shows, afterwards, who brought them."""
+    requests: Sequence[SignedRequest]
+    """In the order asked."""
+
+    expire_at_us: int
+
+    proof: str = ""
+    """Shows, afterwards, who made those that bring chunks."""
 
 
 class DirectTransfers:
-    """Hands out signed requests, and looks at what came of them."""
+    """Hands out signed requests, and takes over what came of them."""
 
     def __init__(self, *, database: Database, clock: Clock, access: DirectAccess | None) -> None:
         """Make it; without `access`, it refuses everything."""
         self._database = database
         self._clock = clock
         self._access = access
+        self._admission = Admission(database=database, clock=clock)
 
     @property
-    def offered(self) -> bool:
-        """Whether clients may exchange chunks with the store."""
+    def gives_downloads(self) -> bool:
+        """Whether clients may fetch chunks from the store."""
         return self._access is not None
 
-    async def sign_downloads(
-        self, model: str, version: int, digests: Sequence[bytes]
-    ) -> Sequence[SignedRequest]:
-        """Return, for chunks of a version in the order asked, the requests that fetch them.
+    @property
+    def takes_uploads(self) -> bool:
+        """Whether clients may bring chunks to the store."""
+        return self._access is not None and self._access.takes_uploads
+
+    async def sign_downloads(self, model: str, version: int, digests: Sequence[bytes]) -> Signed:
+        """Return, for chunks of a version, the requests that fetch them.
 
         Raises:
             DirectUnavailable: This server does not offer it.
             FieldInvalid: There are too many digests, or one that is none.
             NotFound: There is no such version, or its manifest lists no such chunk.
             NoManifest: The version's contents lie outside the registry.
+            StoreUnavailable: Nothing can be signed now.
         """
-        access = self._required()
+        if self._access is None:
+            raise _unavailable("downloads")
         rules.check_name(model)
         rules.check_number(version, field="version")
         check_digests(digests)
@@ -75,65 +90,88 @@ class DirectTransfers:
             sizes = await records.manifests.listed(manifest, list(set(digests)))
         for digest in digests:
             size_of(sizes, digest)
+        expire_at_us = self._expiry()
         with translated():
-            return await access.sign_gets(digests, seconds=SECONDS)
+            requests = await self._access.sign_gets(digests, seconds=SECONDS)
+        return Signed(requests, expire_at_us)
 
-    async def sign_uploads(self, model: str, chunks: Sequence[ChunkRef]) -> SignedUploads:
-        """Return the requests that store chunks; touches them.
+    async def sign_uploads(self, model: str, chunks: Sequence[ChunkRef]) -> Signed:
+        """Return, for chunks, the requests that bring them.
 
         Raises:
             DirectUnavailable: This server does not offer it.
             NameInvalid: The model's name breaks the rules.
             FieldInvalid: There are too many chunks, or a digest is none.
             ChunkTooLarge: A chunk is empty or exceeds 2 MiB.
+            StoreUnavailable: Nothing can be signed now.
         """
-        access = self._required()
+        access = self._taking()
         _check(model, chunks)
-        allowed = await self._reserve(chunks)
         proof = secrets.token_hex(_PROOF_BYTES)
+        expire_at_us = self._expiry()
         with translated():
-            signed = await access.sign_puts(allowed, proof=proof, seconds=SECONDS)
-        digests = [chunk.digest for chunk in allowed]
-        return SignedUploads(list(zip(digests, signed, strict=True)), proof)
+            requests = await access.sign_puts(chunks, batch=_batch(model, proof), seconds=SECONDS)
+        return Signed(requests, expire_at_us, proof)
 
     async def confirm(self, model: str, chunks: Sequence[ChunkRef], proof: str) -> Sequence[bytes]:
-        """Make chunks known to the model that were brought with a proof; return their digests.
-
-        That a chunk is there proves nothing: somebody else may have brought it, and knowing its
-        digest grants nothing.
+        """Make chunks known to the model that were brought; return the digests of all it knows.
 
         Raises:
             DirectUnavailable: This server does not offer it.
             NameInvalid: The model's name breaks the rules.
             FieldInvalid: There are too many chunks, or a digest or the proof is none.
             ChunkTooLarge: A chunk is empty or exceeds 2 MiB.
+            StoreFull: There is no room.
+            StoreUnavailable: The store does not answer.
         """
-        access = self._required()
+        access = self._taking()
         _check(model, chunks)
         if not 1 <= len(proof) <= _PROOF_MAX_LENGTH or not proof.isalnum():
             raise refuse(FieldInvalid, "proof", "This is no proof that the server gave.")
-        # Touched first: what is then found to be there, garbage collection leaves there.
-        allowed = await self._reserve(chunks)
-        proven: list[ChunkRef] = []
-        for start in range(0, len(allowed), _LOOKS_AT_ONCE):
-            some = allowed[start : start + _LOOKS_AT_ONCE]
-            with translated():
-                found = await asyncio.gather(*(access.has_proof(chunk, proof) for chunk in some))
-            proven += [chunk for chunk, ours in zip(some, found, strict=True) if ours]
+        batch = _batch(model, proof)
+        unknown = await self._unknown(model, chunks)
+        with translated():
+            brought = await access.brought(
+                [chunk for chunk in chunks if chunk.digest in unknown], batch=batch
+            )
+
+        async def keep(digests: Collection[bytes]) -> Mapping[bytes, StoreError]:
+            return await access.keep(digests, batch=batch)
+
+        await self._admission.admit(model, brought, keep)
+        await _discard(access, [chunk.digest for chunk in brought], batch)
+        known = {chunk.digest for chunk in chunks} - unknown
+        return sorted(known | {chunk.digest for chunk in brought})
+
+    async def _unknown(self, model: str, chunks: Sequence[ChunkRef]) -> set[bytes]:
+        digests = [chunk.digest for chunk in chunks]
         async with self._database.bookkeep(durable=False) as records:
-            await records.chunks.commit(model, proven, time_us=self._clock.now_us())
-        return [chunk.digest for chunk in proven]
+            return set(await records.chunks.missing(model, digests, time_us=self._clock.now_us()))
 
-    async def _reserve(self, chunks: Sequence[ChunkRef]) -> list[ChunkRef]:
-        """Return those that garbage collection is not deleting."""
-        async with self._database.bookkeep() as records:
-            reserved = await records.chunks.reserve(chunks, time_us=self._clock.now_us())
-        return [chunk for chunk in chunks if chunk.digest in reserved]
-
-    def _required(self) -> DirectAccess:
-        if self._access is None:
-            raise DirectUnavailable("This server gives no direct access to its chunk store.")
+    def _taking(self) -> DirectAccess:
+        if self._access is None or not self._access.takes_uploads:
+            raise _unavailable("uploads")
         return self._access
+
+    def _expiry(self) -> int:
+        return self._clock.now_us() + SECONDS * _MICROSECONDS
+
+
+def _unavailable(what: str) -> DirectUnavailable:
+    return DirectUnavailable(f"This server offers no direct {what}.")
+
+
+def _batch(model: str, proof: str) -> str:
+    """Name what was brought for one model by whoever has the proof."""
+    return hashlib.sha256(f"{model}\0{proof}".encode()).hexdigest()
+
+
+async def _discard(access: DirectAccess, digests: Sequence[bytes], batch: str) -> None:
+    """Delete what was kept; garbage collection deletes what is left here."""
+    try:
+        await access.discard(digests, batch=batch)
+    except StoreError as error:
+        logger.warning("What clients brought is left for garbage collection: %s", error)
 
 
 def _check(model: str, chunks: Sequence[ChunkRef]) -> None:

@@ -12,12 +12,16 @@ from herdbook_server.artifacts.store_errors import refusal, translated
 from herdbook_server.ports.chunks import ChunkStore, StoreError, StoreUnavailable
 from herdbook_server.ports.clock import Clock
 from herdbook_server.ports.database import Database
+from herdbook_server.ports.direct import DirectAccess
 from herdbook_server.ports.values import ChunkRef
 
 logger = logging.getLogger(__name__)
 
 GRACE_SECONDS = 24 * 60 * 60.0
 """How long a chunk is spared after it was last touched."""
+
+BROUGHT_KEPT_SECONDS = 60 * 60
+"""How long what clients bring to the store waits to be confirmed: longer than they may bring it."""
 
 MANIFESTS_AT_ONCE = 500
 
@@ -54,9 +58,11 @@ class GarbageCollector:
         database: Database,
         chunks: ChunkStore,
         clock: Clock,
+        direct: DirectAccess | None = None,
         grace_seconds: float = GRACE_SECONDS,
     ) -> None:
         self._database = database
+        self._direct = direct
         self._chunks = chunks
         self._clock = clock
         self._grace_seconds = grace_seconds
@@ -83,6 +89,11 @@ class GarbageCollector:
             return await self._delete_all(before_us)
 
     async def _delete_all(self, before_us: int) -> Collected:
+        if self._direct is not None:
+            with translated():
+                await self._direct.discard_before(
+                    self._clock.now_us() - BROUGHT_KEPT_SECONDS * _MICROSECONDS
+                )
         while await self._delete_manifests(before_us):
             pass
         chunk_count = size_bytes = 0

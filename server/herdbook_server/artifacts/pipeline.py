@@ -9,24 +9,21 @@ import asyncio
 import hashlib
 import logging
 from collections import deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Self
 
+from herdbook_server.artifacts.admission import Admission
 from herdbook_server.artifacts.limits import check_chunk_size, check_digest
 from herdbook_server.artifacts.manifests import FILE_MAX_CHUNKS
-from herdbook_server.artifacts.store_errors import translated
 from herdbook_server.errors import (
     ChunkMismatch,
     FieldViolation,
     FileTooLarge,
     HerdbookError,
-    StoreUnavailable,
 )
-from herdbook_server.ports.chunks import ChunkStore
-from herdbook_server.ports.clock import Clock
-from herdbook_server.ports.database import Database
+from herdbook_server.ports.chunks import ChunkStore, StoreError
 from herdbook_server.ports.values import ChunkRef
 
 logger = logging.getLogger(__name__)
@@ -47,12 +44,6 @@ GATHERED_MAX_BYTES = 64 * 1024 * 1024
 CLOSE_SECONDS = 5.0
 """How long a server that stops goes on storing what broken uploads brought."""
 
-DELETION_RETRY_SECONDS = 30.0
-"""Collection that was killed holds on to what it was to delete for five minutes."""
-
-_DELETION_POLL_SECONDS = 0.05
-_DELETION_POLLS = 200
-
 
 @dataclass(slots=True)
 class Group:
@@ -71,10 +62,9 @@ class Group:
 class Storing:
     """Hashes and stores groups, of all streams; bounds how much of that goes on at once."""
 
-    def __init__(self, *, database: Database, chunks: ChunkStore, clock: Clock) -> None:
-        self._database = database
+    def __init__(self, *, admission: Admission, chunks: ChunkStore) -> None:
+        self._admission = admission
         self._chunks = chunks
-        self._clock = clock
         self._groups = asyncio.Semaphore(GROUPS_IN_FLIGHT_IN_ALL)
         self._gathered_bytes = 0
         self._left: set[asyncio.Task[object]] = set()
@@ -143,41 +133,13 @@ class Storing:
             raise _mismatch(group.chunks[sound][0] or b"", refs[sound].digest)
         return refs
 
-    async def _store(self, model: str, chunks: dict[ChunkRef, bytes]) -> None:
-        waiting = chunks
-        for _ in range(_DELETION_POLLS):
-            waiting = await self._store_possible(model, waiting)
-            if not waiting:
-                return
-            await asyncio.sleep(_DELETION_POLL_SECONDS)
-        raise StoreUnavailable(
-            "Garbage collection is still deleting what is uploaded here.",
-            retry_after_seconds=DELETION_RETRY_SECONDS,
-        )
+    async def _store(self, model: str, chunks: Mapping[ChunkRef, bytes]) -> None:
+        data = {ref.digest: data for ref, data in chunks.items()}
 
-    async def _store_possible(
-        self, model: str, chunks: dict[ChunkRef, bytes]
-    ) -> dict[ChunkRef, bytes]:
-        """Store what may be written now, and return what is being deleted by garbage collection."""
-        async with self._database.bookkeep() as records:
-            reserved = await records.chunks.reserve(list(chunks), time_us=self._clock.now_us())
-        new = {
-            ref.digest: data for ref, data in chunks.items() if reserved.get(ref.digest) is False
-        }
-        failures = await self._chunks.put(new) if new else {}
-        await self._commit(
-            model, [ref for ref in chunks if ref.digest in reserved and ref.digest not in failures]
-        )
-        for failure in failures.values():
-            with translated():
-                raise failure
-        return {ref: data for ref, data in chunks.items() if ref.digest not in reserved}
+        async def put(digests: Collection[bytes]) -> Mapping[bytes, StoreError]:
+            return await self._chunks.put({digest: data[digest] for digest in digests})
 
-    async def _commit(self, model: str, refs: Sequence[ChunkRef]) -> None:
-        if refs:
-            # A version that lists them is registered by a write that makes this durable as well.
-            async with self._database.bookkeep(durable=False) as records:
-                await records.chunks.commit(model, refs, time_us=self._clock.now_us())
+        await self._admission.admit(model, chunks.keys(), put)
 
 
 class Pipeline:

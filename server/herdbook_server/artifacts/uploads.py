@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 
+from herdbook_server.artifacts.admission import Admission
 from herdbook_server.artifacts.limits import CHUNK_MAX_BYTES, check_digests
 from herdbook_server.artifacts.manifests import check_path
 from herdbook_server.artifacts.pipeline import Pipeline, Storing
@@ -29,7 +30,8 @@ class Uploads:
     def __init__(self, *, database: Database, chunks: ChunkStore, clock: Clock) -> None:
         self._database = database
         self._clock = clock
-        self._storing = Storing(database=database, chunks=chunks, clock=clock)
+        admission = Admission(database=database, clock=clock)
+        self._storing = Storing(admission=admission, chunks=chunks)
 
     async def close(self) -> None:
         """End what broken uploads left behind; nothing is uploaded afterwards."""

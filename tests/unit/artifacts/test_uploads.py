@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator, Iterable, Sequence
 import pytest
 
 from herdbook_server import errors
-from herdbook_server.artifacts import pipeline
+from herdbook_server.artifacts import admission, pipeline
 from herdbook_server.artifacts.limits import CHUNK_MAX_BYTES
 from herdbook_server.artifacts.uploads import Uploads
 from herdbook_server.ports import chunks as port
@@ -112,7 +112,7 @@ async def test_an_upload_waits_for_garbage_collection_to_finish_with_a_chunk(bar
 
 
 async def test_a_deletion_that_never_ends_ends_the_upload(barn: Barn, monkeypatch) -> None:
-    monkeypatch.setattr(pipeline, "_DELETION_POLLS", 2)
+    monkeypatch.setattr(admission, "_DELETION_POLLS", 2)
     barn.index.deleting.add(chunk(1)[0])
     with pytest.raises(errors.StoreUnavailable):
         await barn.uploads.upload(MODEL, batches([chunk(1)]))

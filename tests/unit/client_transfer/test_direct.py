@@ -11,7 +11,9 @@ import pytest
 from herdbook.core.manifests import MAX_CHUNK_BYTES
 from herdbook.core.operations.artifacts import SignedRequest
 from herdbook.transfer.cancellation import CancelToken
-from herdbook.transfer.direct import Direct
+from herdbook.transport import direct as transport
+from herdbook.transport.connection import TLS, Connection
+from herdbook.transport.direct import Direct
 from tests.faults.scripted_http import RESET, STALL, Answer, ScriptedServer, error, scripted_server
 from tests.support.waiting import eventually
 
@@ -31,14 +33,29 @@ def cancel() -> CancelToken:
 
 
 @pytest.fixture
-def direct(cancel: CancelToken) -> Iterator[Direct]:
-    with closing(Direct(cancel, encrypted=False, offered=True)) as made:
+def direct() -> Iterator[Direct]:
+    with closing(Direct(Connection("localhost:1"))) as made:
         yield made
 
 
-async def fetched(direct: Direct, store: ScriptedServer, *names: str) -> dict[str, bytes]:
-    requests = {name: SignedRequest(f"{store.url}/{name}?signed", {"x-a": "1"}) for name in names}
-    return await asyncio.to_thread(lambda: dict(direct.fetch(requests)))
+def request(url: str, method: str = "GET", **headers: str) -> SignedRequest:
+    return SignedRequest(
+        method, url, {name.replace("_", "-"): value for name, value in headers.items()}
+    )
+
+
+async def fetched(
+    direct: Direct, store: ScriptedServer, *names: str, cancel: CancelToken | None = None
+) -> dict[str, bytes]:
+    requests = {name: request(f"{store.url}/{name}?signed", x_amz_a="1") for name in names}
+    breaks_off = (cancel or CancelToken()).breaks_off
+    return await asyncio.to_thread(lambda: dict(direct.fetch(requests, breaks_off)))
+
+
+async def sent(direct: Direct, store: ScriptedServer, data: bytes) -> list[bytes]:
+    requests = {b"a": request(f"{store.url}/a", "PUT")}
+    breaks_off = CancelToken().breaks_off
+    return await asyncio.to_thread(lambda: list(direct.send(requests, {b"a": data}, breaks_off)))
 
 
 async def test_a_request_is_made_as_it_was_signed(direct: Direct, store: ScriptedServer) -> None:
@@ -46,16 +63,21 @@ async def test_a_request_is_made_as_it_was_signed(direct: Direct, store: Scripte
     assert await fetched(direct, store, "a") == {"a": b"chunk"}
     (head,) = store.requests
     assert head.startswith("GET /a?signed HTTP/1.1\r\n")
-    assert "x-a: 1\r\n" in head
+    assert "x-amz-a: 1\r\n" in head
 
 
 async def test_chunks_are_sent_as_they_are(direct: Direct, store: ScriptedServer) -> None:
     store.script = [GOOD]
-    request = SignedRequest(f"{store.url}/a", {})
-    await asyncio.to_thread(direct.send, {b"a": request}, {b"a": b"chunk"})
+    assert await sent(direct, store, bytes(200_000)) == [b"a"]
     (head,) = store.requests
     assert head.startswith("PUT /a")
-    assert "Content-Length: 5\r\n" in head
+    assert "Content-Length: 200000\r\n" in head
+    assert "Transfer-Encoding" not in head
+
+
+async def test_what_is_refused_counts_as_not_sent(direct: Direct, store: ScriptedServer) -> None:
+    store.script = [error(403, "AccessDenied")]
+    assert await sent(direct, store, b"chunk") == []
 
 
 @pytest.mark.parametrize("failure", [RESET, error(503, "SlowDown")], ids=["reset", "503"])
@@ -66,14 +88,29 @@ async def test_what_fails_once_is_tried_again(
     assert await fetched(direct, store, "a") == {"a": b"chunk"}
 
 
-async def test_a_store_that_fails_is_soon_left_alone(direct: Direct, store: ScriptedServer) -> None:
+async def test_a_store_that_fails_is_left_alone_for_a_while(
+    direct: Direct, store: ScriptedServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
     store.script = [error(403, "AccessDenied")]
     assert await fetched(direct, store, *map(str, range(50))) == {}
     assert not direct.usable
-    assert len(store.requests) < 20
+    assert len(store.requests) < 30
     asked = len(store.requests)
     assert await fetched(direct, store, "a") == {}
     assert len(store.requests) == asked
+    store.script = [GOOD]
+    direct._rests_until = 0.0
+    assert await fetched(direct, store, "a") == {"a": b"chunk"}
+
+
+async def test_that_a_store_is_left_alone_is_said_once(
+    direct: Direct, store: ScriptedServer, caplog: pytest.LogCaptureFixture
+) -> None:
+    store.script = [error(403, "AccessDenied")]
+    await fetched(direct, store, *map(str, range(50)))
+    assert [record.getMessage() for record in caplog.records] == [
+        "Chunks go through the server for now: S3 answered with status 403"
+    ]
 
 
 async def test_a_connection_is_used_again(direct: Direct, store: ScriptedServer) -> None:
@@ -89,24 +126,66 @@ async def test_more_than_a_chunk_is_not_read(direct: Direct, store: ScriptedServ
     assert await fetched(direct, store, "b") == {"b": b"chunk"}
 
 
+async def test_a_request_takes_no_longer_than_it_may(
+    direct: Direct, store: ScriptedServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(transport, "_REQUEST_SECONDS", 0.0)
+    store.script = [GOOD]
+    assert await fetched(direct, store, "a") == {}
+
+
 async def test_who_encrypts_makes_no_request_in_the_clear(store: ScriptedServer) -> None:
     store.script = [GOOD]
-    assert await fetched(Direct(CancelToken(), encrypted=True, offered=True), store, "a") == {}
+    assert await fetched(Direct(Connection("localhost:1", tls=TLS())), store, "a") == {}
     assert store.requests == []
 
 
-@pytest.mark.parametrize("url", ["file:///etc/passwd", "nonsense", "http://[", "http://host:port/"])
-async def test_an_address_that_is_none_is_no_error(direct: Direct, url: str) -> None:
-    requests = {"a": SignedRequest(url, {})}
-    assert await asyncio.to_thread(lambda: dict(direct.fetch(requests))) == {}
+async def test_who_does_not_want_it_makes_no_request(store: ScriptedServer) -> None:
+    store.script = [GOOD]
+    assert await fetched(Direct(Connection("localhost:1", direct=False)), store, "a") == {}
+    assert store.requests == []
+
+
+@pytest.mark.parametrize(
+    "signed",
+    [
+        request("file:///etc/passwd"),
+        request("nonsense"),
+        request("http://["),
+        request("http://host:port/"),
+        request("http://127.0.0.1:9/", "DELETE"),
+        request("http://127.0.0.1:9/", authorization="Bearer token"),
+    ],
+    ids=["file", "nonsense", "bracket", "port", "method", "header"],
+)
+async def test_a_request_that_no_store_signs_is_not_made(
+    direct: Direct, signed: SignedRequest
+) -> None:
+    breaks_off = CancelToken().breaks_off
+    answers = await asyncio.to_thread(lambda: dict(direct.fetch({"a": signed}, breaks_off)))
+    assert answers == {}
 
 
 async def test_a_request_that_hangs_is_given_up_with_the_transfer(
     direct: Direct, cancel: CancelToken, store: ScriptedServer
 ) -> None:
     store.script = [STALL]
-    fetching = asyncio.create_task(fetched(direct, store, "a"))
+    fetching = asyncio.create_task(fetched(direct, store, "a", cancel=cancel))
     await eventually(lambda: bool(store.requests), "the store was asked")
     async with asyncio.timeout(DEADLINE_SECONDS):
         cancel.cancel()
         assert await fetching == {}
+
+
+async def test_a_consumer_that_fails_ends_the_requests(
+    direct: Direct, store: ScriptedServer
+) -> None:
+    store.script = [GOOD]
+
+    def consume() -> None:
+        requests = {name: request(f"{store.url}/{name}") for name in range(200)}
+        with closing(direct.fetch(requests, CancelToken().breaks_off)) as answers:
+            next(answers)
+
+    await asyncio.to_thread(consume)
+    assert len(store.requests) < 200

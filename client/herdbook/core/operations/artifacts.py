@@ -44,6 +44,7 @@ def find_missing_chunks(model: str, digests: Iterable[bytes]) -> Operation[Missi
 class SignedRequest:
     """An HTTP request to the chunk store that may be made without credentials."""
 
+    method: str
     url: str
     headers: Mapping[str, str]
 
@@ -63,7 +64,7 @@ def sign_downloads(
 
 @dataclass(frozen=True, slots=True)
 class SignedUploads:
-    """The requests that store chunks, by SHA-256, and what shows afterwards who made them."""
+    """The requests that bring chunks, by SHA-256, and what shows afterwards who made them."""
 
     requests: Mapping[bytes, SignedRequest]
     proof: str
@@ -71,13 +72,13 @@ class SignedUploads:
 
 @checked
 def sign_uploads(model: str, sizes: Mapping[bytes, int]) -> Operation[SignedUploads]:
-    """Describes the call that gives the requests that store chunks."""
+    """Describes the call that gives the requests that bring chunks."""
     return unary(
         f"{_SERVICE}/SignUploads",
         pb.SignUploadsRequest(model=model, chunks=_refs(sizes)),
         pb.SignUploadsResponse,
         lambda response: SignedUploads(
-            {upload.sha256: _signed(upload.request) for upload in response.uploads}, response.proof
+            dict(zip(sizes, map(_signed, response.requests), strict=True)), response.proof
         ),
     )
 
@@ -86,7 +87,7 @@ def sign_uploads(model: str, sizes: Mapping[bytes, int]) -> Operation[SignedUplo
 def confirm_uploads(
     model: str, sizes: Mapping[bytes, int], proof: str
 ) -> Operation[frozenset[bytes]]:
-    """Describes the call that verifies what was stored, and tells what is present then."""
+    """Describes the call that verifies what was brought, and tells what is present then."""
     return unary(
         f"{_SERVICE}/ConfirmUploads",
         pb.ConfirmUploadsRequest(model=model, chunks=_refs(sizes), proof=proof),
@@ -96,7 +97,7 @@ def confirm_uploads(
 
 
 def _signed(message: pb.SignedRequest) -> SignedRequest:
-    return SignedRequest(message.url, dict(message.headers))
+    return SignedRequest(message.method, message.url, dict(message.headers))
 
 
 def _refs(sizes: Mapping[bytes, int]) -> list[ChunkRef]:

@@ -41,7 +41,9 @@ class ArtifactServicer(artifact_pb2_grpc.ArtifactServiceServicer):
         self, request: pb.FindMissingChunksRequest, context: Context
     ) -> pb.FindMissingChunksResponse:
         missing = await self._uploads.find_missing(request.model, request.sha256)
-        return pb.FindMissingChunksResponse(missing_sha256=missing, direct=self._direct.offered)
+        return pb.FindMissingChunksResponse(
+            missing_sha256=missing, direct=self._direct.takes_uploads
+        )
 
     async def UploadChunks(
         self, request_iterator: AsyncIterator[pb.UploadChunksRequest], context: Context
@@ -68,7 +70,7 @@ class ArtifactServicer(artifact_pb2_grpc.ArtifactServiceServicer):
             async for part in parts:
                 # A part lists up to 65,536 chunks.
                 message = await asyncio.to_thread(wire.manifest_part, part)
-                message.direct = part.first and self._direct.offered
+                message.direct = part.first and self._direct.gives_downloads
                 yield message
 
     async def DownloadChunks(
@@ -85,7 +87,7 @@ class ArtifactServicer(artifact_pb2_grpc.ArtifactServiceServicer):
         self, request: pb.SignDownloadsRequest, context: Context
     ) -> pb.SignDownloadsResponse:
         signed = await self._direct.sign_downloads(request.model, request.version, request.sha256)
-        return pb.SignDownloadsResponse(requests=map(wire.signed_request, signed))
+        return wire.signed_downloads(signed)
 
     async def SignUploads(
         self, request: pb.SignUploadsRequest, context: Context

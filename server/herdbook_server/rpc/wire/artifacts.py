@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Iterable, Sequence
 
 from herdbook.v1 import artifact_pb2, manifest_pb2
-from herdbook_server.artifacts.direct import SignedUploads
+from herdbook_server.artifacts.direct import Signed
 from herdbook_server.artifacts.downloads import FilePiece, ManifestPart
 from herdbook_server.artifacts.limits import CHUNK_MAX_BYTES
 from herdbook_server.artifacts.manifests import MANIFEST_MAX_CHUNKS, MANIFEST_MAX_FILES
@@ -16,7 +16,7 @@ from herdbook_server.ports.queries import Position
 from herdbook_server.ports.values import ChunkRef, File
 from herdbook_server.registry.pages import token_refused
 from herdbook_server.registry.rules import refuse
-from herdbook_server.rpc.wire.common import digest_text
+from herdbook_server.rpc.wire.common import digest_text, timestamp
 
 MESSAGE_MAX_BYTES = 5 * 512 * 1024
 """Data of an upload that one message carries."""
@@ -94,18 +94,24 @@ def refs(messages: Iterable[manifest_pb2.ChunkRef]) -> list[ChunkRef]:
     return [ChunkRef(message.sha256, message.size_bytes) for message in messages]
 
 
-def signed_request(value: SignedRequest) -> artifact_pb2.SignedRequest:
-    """Return a signed request as a message."""
-    return artifact_pb2.SignedRequest(url=value.url, headers=value.headers)
+def signed_downloads(value: Signed) -> artifact_pb2.SignDownloadsResponse:
+    """Return the requests that fetch chunks as a message."""
+    return artifact_pb2.SignDownloadsResponse(
+        requests=map(_signed_request, value.requests), expire_time=timestamp(value.expire_at_us)
+    )
 
 
-def signed_uploads(value: SignedUploads) -> artifact_pb2.SignUploadsResponse:
-    """Return the requests that store chunks as a message."""
-    uploads = [
-        artifact_pb2.SignedUpload(sha256=digest, request=signed_request(request))
-        for digest, request in value.requests
-    ]
-    return artifact_pb2.SignUploadsResponse(uploads=uploads, proof=value.proof)
+def signed_uploads(value: Signed) -> artifact_pb2.SignUploadsResponse:
+    """Return the requests that bring chunks as a message."""
+    return artifact_pb2.SignUploadsResponse(
+        requests=map(_signed_request, value.requests),
+        expire_time=timestamp(value.expire_at_us),
+        proof=value.proof,
+    )
+
+
+def _signed_request(value: SignedRequest) -> artifact_pb2.SignedRequest:
+    return artifact_pb2.SignedRequest(method=value.method, url=value.url, headers=value.headers)
 
 
 def file_piece(piece: FilePiece) -> artifact_pb2.ReadFileResponse:

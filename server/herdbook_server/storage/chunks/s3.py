@@ -22,13 +22,7 @@ from herdbook_server.ports.chunks import (
 )
 from herdbook_server.storage.chunks import s3_errors
 from herdbook_server.storage.chunks.layout import CHUNKS, chunk_digest, chunk_name
-from herdbook_server.storage.chunks.s3_bucket import (
-    DELETED_AT_ONCE,
-    S3Bucket,
-    S3Location,
-    S3Options,
-    failures_of,
-)
+from herdbook_server.storage.chunks.s3_bucket import S3Bucket, S3Location, S3Options, failures_of
 
 if TYPE_CHECKING:
     from types_aiobotocore_s3.type_defs import ObjectTypeDef
@@ -81,16 +75,7 @@ class S3ChunkStore:
 
     async def delete(self, digests: Sequence[bytes]) -> Mapping[bytes, StoreError]:
         """Delete chunks, see `ChunkStore.delete`."""
-        failures: dict[bytes, StoreError] = {}
-        for start in range(0, len(digests), DELETED_AT_ONCE):
-            page = digests[start : start + DELETED_AT_ONCE]
-            keys = {self._key(digest): digest for digest in page}
-            refused = await self._bucket.delete(list(keys))
-            for key, failure in refused.items():
-                if key not in keys:
-                    raise failure
-                failures[keys[key]] = failure
-        return failures
+        return await self._bucket.delete({self._key(digest): digest for digest in digests})
 
     async def list_chunks(self) -> AsyncGenerator[StoredChunk, None]:
         """Yield every chunk held, see `ChunkStore.list_chunks`."""
@@ -111,7 +96,7 @@ class S3ChunkStore:
             response = await client.get_object(Bucket=bucket, Key=key)
             async with response["Body"]:
                 await response["Body"].read()
-        for failure in (await self._bucket.delete([key])).values():
+        for failure in (await self._bucket.delete({key: key})).values():
             raise failure
         async with aclosing(self._bucket.list_below(self._root)) as pages:
             await anext(pages)

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import os
 from collections.abc import AsyncGenerator, AsyncIterator, Coroutine, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 from urllib.parse import urlsplit
 
 import aioboto3
@@ -26,7 +27,9 @@ if TYPE_CHECKING:
         ObjectTypeDef,
     )
 
-DELETED_AT_ONCE = 1000
+_DELETED_AT_ONCE = 1000
+
+KeyT = TypeVar("KeyT")
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,27 +145,35 @@ class S3Bucket:
         """Return the sentence of what failed, without a full stop."""
         return f"The chunk store {self.location} could not {action}"
 
-    async def delete(self, keys: Sequence[str]) -> Mapping[str, StoreError]:
-        """Delete up to 1000 objects; return which the server refused to delete, and why.
+    async def delete(self, keys: Mapping[str, KeyT]) -> dict[KeyT, StoreError]:
+        """Delete objects; return, by what the keys stand for, which were not, and why.
+
+        After `StoreUnavailable` it may be deleted yet.
 
         Raises:
             StoreError: Some may have been deleted, or may yet be.
         """
+        failures: dict[KeyT, StoreError] = {}
+        rest = iter(keys.items())
+        while page := dict(itertools.islice(rest, _DELETED_AT_ONCE)):
+            failures |= await self._delete(page)
+        return failures
+
+    async def _delete(self, keys: Mapping[str, KeyT]) -> dict[KeyT, StoreError]:
         async with self.call(f"delete {len(keys)} objects") as client:
             response = await client.delete_objects(
                 Bucket=self.location.bucket,
                 Delete={"Objects": [{"Key": key} for key in keys], "Quiet": True},
             )
-        refused: dict[str, StoreError] = {}
+        failures: dict[KeyT, StoreError] = {}
         for error in response.get("Errors", ()):
             key = error.get("Key", "")
-            sentence = self.could_not(f"delete {key}")
+            sentence = self.could_not(f"delete {key or 'something'}")
             failure = s3_errors.refused(sentence, error.get("Code", ""), error.get("Message", ""))
-            if isinstance(failure, StoreUnavailable):
-                # It may be deleted yet.
-                raise failure
-            refused[key] = failure
-        return refused
+            if key not in keys:
+                raise StoreUnavailable(str(failure))
+            failures[keys[key]] = failure
+        return failures
 
     async def list_below(self, root: str) -> AsyncGenerator[Sequence[ObjectTypeDef], None]:
         """Yield the objects below a key, a page at a time, the first page in any case.
@@ -190,7 +201,9 @@ class S3Bucket:
             return await client.list_objects_v2(**request)
 
 
-async def failures_of(calls: Mapping[bytes, Coroutine[None, None, None]]) -> dict[bytes, StoreError]:
+async def failures_of(
+    calls: Mapping[bytes, Coroutine[None, None, None]],
+) -> dict[bytes, StoreError]:
     """Make calls, one for each chunk, at once; return those that failed, and why."""
     outcomes = await asyncio.gather(*calls.values(), return_exceptions=True)
     failures: dict[bytes, StoreError] = {}

@@ -20,7 +20,6 @@ from herdbook_server.ports.values import ChunkRef
 from herdbook_server.storage.chunks import s3_errors
 from herdbook_server.storage.chunks.layout import CHUNKS, chunk_name
 from herdbook_server.storage.chunks.s3_bucket import (
-    DELETED_AT_ONCE,
     S3Bucket,
     S3Location,
     S3Options,
@@ -177,10 +176,8 @@ class S3DirectAccess:
                 await self._delete([each["Key"] for each in page if each["LastModified"] < before])
 
     async def _delete(self, keys: Sequence[str]) -> None:
-        for start in range(0, len(keys), DELETED_AT_ONCE):
-            refused = await self._bucket.delete(keys[start : start + DELETED_AT_ONCE])
-            for failure in refused.values():
-                raise failure
+        for failure in (await self._bucket.delete({key: key for key in keys})).values():
+            raise failure
 
     async def close(self) -> None:
         """Close the clients and their connections."""

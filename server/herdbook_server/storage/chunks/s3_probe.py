@@ -24,18 +24,21 @@ _SECONDS: Final = 30
 
 
 class Bringing(Protocol):
-    """What a client may do, and what came of it."""
+    """What a client may do, and what came of it: see `DirectAccess`."""
 
     async def sign_puts(
         self, chunks: Sequence[ChunkRef], *, batch: str, seconds: int
-    ) -> Sequence[SignedRequest]: ...
+    ) -> Sequence[SignedRequest]:
+        """Return, for each chunk, the request that brings it."""
 
-    async def brought(self, chunks: Sequence[ChunkRef], *, batch: str) -> Sequence[ChunkRef]: ...
+    async def brought(self, chunks: Sequence[ChunkRef], *, batch: str) -> Sequence[ChunkRef]:
+        """Return those chunks that have been brought, whole."""
 
     async def is_there(self, digest: bytes, *, batch: str) -> bool:
         """Tell whether anything was brought in place of a chunk."""
 
-    async def discard(self, digests: Sequence[bytes], *, batch: str) -> None: ...
+    async def discard(self, digests: Sequence[bytes], *, batch: str) -> None:
+        """Delete what has been brought."""
 
     def source(self, digest: bytes, batch: str) -> str:
         """Return what a header names that has S3 copy what was brought."""
