@@ -14,7 +14,7 @@ from herdbook.core.values import (
     ReplicaReport,
     ServerInfo,
 )
-from herdbook.core.watching import Watch, WatchUpdate
+from herdbook.core.watching import OnContact, Watch, WatchUpdate, tell_contact
 from herdbook.transport.aio_caller import AioCaller
 from herdbook.transport.aio_watcher import follow
 
@@ -31,6 +31,7 @@ class AsyncFleetCalls:
         prefixes: Iterable[str] = (),
         known: Iterable[ReferenceState] = (),
         replica: Replica | None = None,
+        on_contact: OnContact | None = None,
     ) -> AsyncIterator[ReferenceState]:
         """Tells what references name: first the present state of each, then every change.
 
@@ -44,6 +45,9 @@ class AsyncFleetCalls:
                 10,000 aliases at most.
             known: States from before; one that is still true is not told again.
             replica: Who watches; makes the watch count as a live replica. None: a mere onlooker.
+            on_contact: Is called with the error each time that an attempt to follow the server
+                fails, and with None when the present states have been told again. What it raises
+                ends the watch. Without it, breaks pass in silence.
 
         Raises:
             EncryptionMismatch: Client and server do not agree about TLS.
@@ -53,7 +57,7 @@ class AsyncFleetCalls:
             WatchTooWide: More than 10,000 aliases lie below the prefixes; this may come later, too.
         """
         watch = Watch.of(references, prefixes=prefixes, known=known, replica=replica)
-        return _states(follow(self._caller, watch))
+        return _states(follow(self._caller, watch), on_contact)
 
     def list_events(
         self,
@@ -121,8 +125,11 @@ class AsyncFleetCalls:
         return await self._caller.call(operations.get_server_info())
 
 
-async def _states(updates: AsyncGenerator[WatchUpdate]) -> AsyncIterator[ReferenceState]:
+async def _states(
+    updates: AsyncGenerator[WatchUpdate], on_contact: OnContact | None
+) -> AsyncIterator[ReferenceState]:
     async with aclosing(updates):
         async for update in updates:
+            tell_contact(update, on_contact)
             if isinstance(update, ReferenceState):
                 yield update

@@ -33,7 +33,7 @@ class ExitCode(IntEnum):
     """The server cannot be reached, or did not answer in time; trying again may help."""
 
     INVALID = 7
-    """A name, a filter, a file or another input is refused."""
+    """A name, a filter, a file, what TLS trusts or another input is refused."""
 
     EXHAUSTED = 8
     """A limit is reached or a disk is full."""
@@ -58,6 +58,7 @@ _BY_STATUS: tuple[tuple[type[HerdbookError], ExitCode], ...] = (
     (errors.FailedPrecondition, ExitCode.CONFLICT),
     (errors.Unauthenticated, ExitCode.DENIED),
     (errors.PermissionDenied, ExitCode.DENIED),
+    (errors.EncryptionMismatch, ExitCode.INVALID),
     (errors.Unavailable, ExitCode.UNAVAILABLE),
     (errors.DeadlineExceeded, ExitCode.UNAVAILABLE),
     (errors.InvalidArgument, ExitCode.INVALID),

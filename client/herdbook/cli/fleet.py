@@ -63,14 +63,16 @@ def watch(
 ) -> None:
     """Tell what references name, now and whenever that changes.
 
-    Goes on through breaks and restarts of the server. With --json each state is one line. With
-    --once the exit code is 3 if one of them names nothing.
+    Goes on through breaks and restarts of the server, and says so on standard error. With --json
+    each state is one line. With --once the exit code is 3 if one of them names nothing.
     """
     if not references and not prefix:
         raise typer.BadParameter("give references to watch, or --prefix")
     if once and prefix:
         raise typer.BadParameter("--once goes with references, not with --prefix")
-    states = session.client.watch(references or (), prefixes=prefix or ())
+    states = session.client.watch(
+        references or (), prefixes=prefix or (), on_contact=Patience(session.output).contact
+    )
     missing = False
     for state in _first_of_each(states, set(references or ())) if once else states:
         missing |= state.resolution is None

@@ -14,11 +14,26 @@ _AWAY: Final = (Unavailable, DeadlineExceeded)
 
 
 class Patience:
-    """Asks a server that has answered before; says once that it is away, once that it is back."""
+    """Asks a server that has answered before; says why it is away, and that it is back."""
 
     def __init__(self, output: Output) -> None:
         self._output = output
-        self._away = False
+        self._away: type[HerdbookError] | None = None
+        self._answered = False
+
+    def contact(self, error: HerdbookError | None) -> None:
+        """Takes what a watch tells of its connection.
+
+        Raises:
+            HerdbookError: `error` itself, if the server has never answered.
+        """
+        if error is None:
+            self._answered = True
+            self._hear()
+        elif self._answered:
+            self._miss(error)
+        else:
+            raise error
 
     def ask(self, question: Callable[[], T]) -> T | None:
         """Returns the answer, or None while the server is away."""
@@ -40,11 +55,13 @@ class Patience:
             self._hear()
 
     def _miss(self, error: HerdbookError) -> None:
-        if not self._away:
-            self._output.note(f"{error} Waiting for the server.")
-        self._away = True
+        if self._away is not type(error):
+            told = str(error)
+            end = "" if told.endswith((".", "]")) else "."
+            self._output.note(f"{told}{end} Waiting for the server.")
+        self._away = type(error)
 
     def _hear(self) -> None:
-        if self._away:
+        if self._away is not None:
             self._output.note("The server answers again.")
-        self._away = False
+        self._away = None

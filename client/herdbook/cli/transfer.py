@@ -282,7 +282,8 @@ def verify(
         session.output.document(report)
     else:
         rows = [(c.sha256, size_text(c.size_bytes), ", ".join(c.versions)) for c in report.lost]
-        checked = f"{report.checked_count} chunks, {size_text(report.checked_bytes)}"
+        chunks = "chunk" if report.checked_count == 1 else "chunks"
+        checked = f"{report.checked_count} {chunks}, {size_text(report.checked_bytes)}"
         session.output.say(f"Verified {checked}; {len(rows) or 'none'} lost.")
         if rows:
             session.output.table(("LOST CHUNK", "SIZE", "OF"), rows)

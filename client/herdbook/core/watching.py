@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Final, TypeAlias
 
@@ -57,6 +57,20 @@ class Disconnected:
 
 WatchUpdate: TypeAlias = ReferenceState | Bookmark | Disconnected
 """What a watch tells."""
+
+OnContact: TypeAlias = Callable[[HerdbookError | None], object]
+"""Hears why a connection broke, and None when all has been told anew."""
+
+
+def tell_contact(update: WatchUpdate, on_contact: OnContact | None) -> None:
+    """Has whoever cares hear what an update says of the connection."""
+    if on_contact is None:
+        return
+    match update:
+        case Disconnected():
+            on_contact(update.error)
+        case Bookmark() if update.initial_done:
+            on_contact(None)
 
 
 class Watch:

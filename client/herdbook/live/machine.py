@@ -130,6 +130,8 @@ class LiveMachine:
         self.closed = False
         self._offline_at = now + policy.offline_after_seconds
         self._failures: dict[Resolution, Failure] = {}
+        self.latest_failure: Failure | None = None
+        """Of any version; it may have been overcome since."""
         self._reported: Report | None = None
 
     @property
@@ -278,7 +280,7 @@ class LiveMachine:
         if self._interrupts(work):
             retry_at = math.inf
         self.failure_count += 1
-        self._failures[work.resolution] = Failure(
+        self.latest_failure = self._failures[work.resolution] = Failure(
             work.resolution,
             work.step,
             event.error,

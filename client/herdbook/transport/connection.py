@@ -131,9 +131,9 @@ class Connection:
         if self.tls is None:
             return None
         return grpc.ssl_channel_credentials(
-            root_certificates=_contents(self.tls.ca or authorities()),
-            private_key=_contents(self.tls.key),
-            certificate_chain=_contents(self.tls.cert),
+            root_certificates=_pem(self.tls.ca or authorities(), "CERTIFICATE"),
+            private_key=_pem(self.tls.key, "PRIVATE KEY"),
+            certificate_chain=_pem(self.tls.cert, "CERTIFICATE"),
         )
 
 
@@ -195,13 +195,17 @@ def authorities() -> str | None:
     return next((path for path in paths if path and Path(path).is_file()), None)
 
 
-def _contents(path: str | Path | None) -> bytes | None:
+def _pem(path: str | Path | None, kind: str) -> bytes | None:
+    """Reads a file of certificates or of a key."""
     if path is None:
         return None
     try:
-        return Path(path).read_bytes()
+        contents = Path(path).read_bytes()
     except OSError as error:
         raise FieldInvalid(f"{path} cannot be read: {error.strerror}.") from error
+    if f"{kind}-----".encode() not in contents:
+        raise FieldInvalid(f"{path} holds no {kind.lower()} in PEM.")
+    return contents
 
 
 def _metadata(token: str | None) -> tuple[tuple[str, str], ...]:

@@ -18,6 +18,7 @@ from herdbook.cli.exits import ExitCode, exit_code_of, exit_code_summary
         (errors.Unauthenticated(), 5),
         (errors.PermissionDenied(), 5),
         (errors.Draining(), 6),
+        (errors.EncryptionMismatch(), 7),
         (errors.DeadlineExceeded(), 6),
         (errors.FilterInvalid(), 7),
         (errors.OffsetOutOfRange(), 7),

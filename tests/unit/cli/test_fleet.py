@@ -20,7 +20,8 @@ from herdbook.core.values import (
     ReplicaState,
     Resolution,
 )
-from herdbook.errors import Unavailable
+from herdbook.core.watching import OnContact
+from herdbook.errors import Unauthenticated, Unavailable
 from tests.unit.cli.conftest import CommandLine
 from tests.unit.cli.test_reading import SOME_TIME
 
@@ -43,7 +44,38 @@ def test_states_are_one_line_each_for_programs(herdbook: CommandLine) -> None:
     states = [state("m@a", None, 3), state("m@a", 7, 4)]
     lines = herdbook("watch", "--prefix", "m", "--json", watch=states).stdout.splitlines()
     assert [json.loads(line)["revision"] for line in lines] == [3, 4]
-    assert herdbook.client.arguments("watch") == {"references": (), "prefixes": ["m"]}
+    arguments = herdbook.client.arguments("watch")
+    assert (arguments["references"], arguments["prefixes"]) == ((), ["m"])
+
+
+def test_a_watch_says_when_the_server_is_away_why_and_when_it_is_back(
+    herdbook: CommandLine,
+) -> None:
+    def states(*, on_contact: OnContact, **_: Any) -> Iterator[ReferenceState]:
+        on_contact(None)
+        yield state("m@a", 1, 3)
+        for error in (Unavailable("It is away."), Unavailable("Still."), Unauthenticated("Who")):
+            on_contact(error)
+        on_contact(None)
+        yield state("m@a", 2, 4)
+
+    result = herdbook("watch", "m@a", watch=states)
+    assert result.stderr.splitlines() == [
+        "It is away. Waiting for the server.",
+        "Who. Waiting for the server.",
+        "The server answers again.",
+    ]
+    assert len(result.stdout.splitlines()) == 2
+
+
+def test_a_watch_of_a_server_that_never_answers_ends(herdbook: CommandLine) -> None:
+    def states(*, on_contact: OnContact, **_: Any) -> Iterator[ReferenceState]:
+        on_contact(Unavailable("It is away."))
+        yield state("m@a", 1, 3)
+
+    result = herdbook("watch", "m@a", watch=states)
+    assert result.exit_code == 6
+    assert "It is away." in result.stderr
 
 
 def test_a_single_look_ends_when_every_state_is_known(herdbook: CommandLine) -> None:

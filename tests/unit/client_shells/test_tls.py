@@ -74,6 +74,18 @@ async def test_a_server_is_trusted_by_its_authority_in_an_event_loop(files: File
         assert "a" in registry.models
 
 
+@pytest.mark.parametrize("name", ["ca", "cert", "key"])
+def test_a_file_that_holds_something_else_is_named(files: Files, tmp_path: Path, name: str) -> None:
+    other = tmp_path / "tokens.txt"
+    other.write_text("alice secret")
+    sound = {"ca": files.cert, "cert": files.cert, "key": files.key}
+    with (
+        pytest.raises(FieldInvalid, match=r"tokens\.txt holds no"),
+        Client("localhost:1", tls=TLS(**sound | {name: other})) as client,
+    ):
+        client.create_model("a")
+
+
 def refused(registry: FakeRegistry, *, tls: TLS | bool) -> bool:
     with Client(registry.server, tls=tls, timeout_seconds=1) as client:
         try:

@@ -41,6 +41,34 @@ def test_a_watch_tells_states_alone(registry: FakeRegistry, client: Client) -> N
     assert versions(states, 1) == [1]
 
 
+def test_a_watch_tells_of_its_connections(registry: FakeRegistry, client: Client) -> None:
+    registry.fail("WatchAliases", BREAK)
+    registry.tell(alias_pb2.Bookmark(revision=3, initial_done=True), state(4, 1))
+    heard: list[errors.HerdbookError | None] = []
+    next(client.watch("m@a", on_contact=heard.append))
+    assert [type(each) for each in heard] == [errors.Draining, type(None)]
+
+
+async def test_a_watch_tells_of_its_connections_in_an_event_loop(
+    registry: FakeRegistry, aclient: AsyncClient
+) -> None:
+    registry.fail("WatchAliases", BREAK)
+    registry.tell(alias_pb2.Bookmark(revision=3, initial_done=True), state(4, 1))
+    heard: list[errors.HerdbookError | None] = []
+    await anext(aclient.watch("m@a", on_contact=heard.append))
+    assert [type(each) for each in heard] == [errors.Draining, type(None)]
+
+
+def test_what_hears_of_a_break_may_end_the_watch(registry: FakeRegistry, client: Client) -> None:
+    def give_up(error: errors.HerdbookError | None) -> None:
+        if error is not None:
+            raise error
+
+    registry.fail("WatchAliases", BREAK)
+    with pytest.raises(errors.Draining):
+        next(client.watch("m@a", on_contact=give_up))
+
+
 def test_a_watch_survives_breaks_and_restarts(registry: FakeRegistry, client: Client) -> None:
     registry.fail("WatchAliases", BREAK, BREAK)
     registry.tell(state(1, 1))

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import gc
+import re
 import threading
 import weakref
 from pathlib import Path
@@ -114,6 +115,22 @@ def test_a_failed_candidate_is_tried_again_after_a_while(registry: MemoryRegistr
         wait_for_text(live, "two")
         assert live.status().failure is None
         assert live.status().failure_count == 2
+
+
+def test_a_failed_candidate_is_logged_with_what_serves_and_what_comes_next(
+    registry: MemoryRegistry, caplog: pytest.LogCaptureFixture
+) -> None:
+    with LiveModel(REFERENCE, loader=Model, retry_seconds=0.01) as live:
+        registry.move(registry.add("broken"))
+        wait_until(lambda: live.status().failure_count > 1, "it has failed again")
+    first, second, *_ = caplog.records
+    assert re.fullmatch(
+        r"fraud/tc:2 does not serve for fraud/tc@champion: .* failed: .*\. "
+        r"fraud/tc:1 goes on serving; another attempt is made in \d+ s\.",
+        first.getMessage(),
+    )
+    assert first.exc_info is not None
+    assert second.exc_info is None
 
 
 def test_a_failed_candidate_gives_way_when_the_alias_moves(
