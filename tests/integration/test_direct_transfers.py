@@ -21,7 +21,9 @@ from herdbook.transport.direct import Direct
 from herdbook.v1 import artifact_pb2 as pb
 from herdbook.v1.artifact_pb2_grpc import ArtifactServiceStub
 from herdbook.v1.manifest_pb2 import ChunkRef
+from tests.support.s3 import verifies_signatures
 from tests.support.server import Engines, ServerProcess, fresh_engines
+from tests.support.strict_s3 import strict_s3
 
 MODEL = "fraud/tc"
 DATA = os.urandom(300_000)
@@ -32,9 +34,19 @@ ZEROS = base64.b64encode(hashlib.sha256(bytes(len(DATA))).digest()).decode()
 def engines(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Engines]:
-    """SQLite and S3."""
-    with fresh_engines("sqlite+s3", tmp_path_factory.mktemp("direct"), request) as made:
-        yield made
+    """SQLite, and S3 that verifies what is signed."""
+    with ExitStack() as stack:
+        made = stack.enter_context(
+            fresh_engines("sqlite+s3", tmp_path_factory.mktemp("direct"), request)
+        )
+        if verifies_signatures():
+            yield made
+            return
+        environment = dict(made.environment)
+        environment["AWS_ENDPOINT_URL_S3"] = stack.enter_context(
+            strict_s3(environment["AWS_ENDPOINT_URL_S3"], environment["AWS_SECRET_ACCESS_KEY"])
+        )
+        yield Engines(made.name, made.settings, environment)
 
 
 @pytest.fixture(scope="module")
@@ -141,7 +153,7 @@ def test_a_server_does_not_offer_what_it_is_not_told_to(
         client.push("m", files, capture=False)
         client.pull("m", tmp_path / "pulled")
         stub = ArtifactServiceStub(stack.enter_context(grpc.insecure_channel(server.address)))
-        with pytest.raises(grpc.RpcError, match="no direct access"):
+        with pytest.raises(grpc.RpcError, match="no direct uploads"):
             signed(stub, DATA)
     assert answers == []
 

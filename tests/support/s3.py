@@ -130,6 +130,13 @@ def server_command(home: Path, port: int) -> list[str | Path]:
     return [sys.executable, "-m", "moto.server", "-H", LOOPBACK, "-p", str(port)]
 
 
+def verifies_signatures() -> bool:
+    """Tell whether the server that the tests use verifies what is signed; moto's does not."""
+    if os.environ.get("HERDBOOK_TEST_S3_ENDPOINT"):
+        return True
+    return os.environ.get("HERDBOOK_TEST_S3_SERVER") != "moto" and find_versitygw() is not None
+
+
 def find_versitygw() -> str | None:
     """Return the path of versitygw, if it is installed."""
     return shutil.which("versitygw") or shutil.which("versitygw", path=str(TOOLS))

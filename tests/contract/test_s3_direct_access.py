@@ -1,0 +1,169 @@
+"""Signed requests: which S3 servers clients may upload to, and what is left of an upload."""
+
+from __future__ import annotations
+
+import asyncio
+import http.client
+import time
+from collections.abc import AsyncIterator, Iterator
+from contextlib import closing
+from urllib.parse import urlsplit
+
+import pytest
+
+from herdbook_server.ports.chunks import StoreUnavailable
+from herdbook_server.ports.direct import SignedRequest
+from herdbook_server.ports.values import ChunkRef
+from herdbook_server.storage.chunks.s3 import S3ChunkStore
+from herdbook_server.storage.chunks.s3_bucket import S3Location, S3Options
+from herdbook_server.storage.chunks.s3_direct import S3DirectAccess
+from tests.contract.chunk_store_suite import chunk_of, digest_of
+from tests.support.s3 import S3Endpoint, running_s3
+from tests.support.strict_s3 import Refusal, strict_s3
+
+BUCKET = "direct"
+LOCATION = S3Location(BUCKET, "prefix")
+DATA = chunk_of(1000)
+CHUNK = ChunkRef(digest_of(DATA), len(DATA))
+
+
+@pytest.fixture(scope="module")
+def lax() -> Iterator[S3Endpoint]:
+    """An S3 server that verifies nothing."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("HERDBOOK_TEST_S3_SERVER", "moto")
+        with running_s3() as endpoint:
+            endpoint.client().create_bucket(Bucket=BUCKET)
+            yield endpoint
+
+
+@pytest.fixture
+def strict(lax: S3Endpoint, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """The address of one that verifies what is signed."""
+    for name, value in lax.environment().items():
+        monkeypatch.setenv(name, value)
+    with strict_s3(lax.endpoint_url, lax.secret_access_key) as url:
+        yield url
+
+
+@pytest.fixture
+async def access(strict: str) -> AsyncIterator[S3DirectAccess]:
+    opened = S3DirectAccess(LOCATION, options=S3Options(endpoint_url=strict))
+    await opened.open()
+    yield opened
+    await opened.close()
+
+
+async def made(request: SignedRequest, body: bytes | None = None) -> tuple[int, bytes]:
+    """Make a signed request; return status and body of its answer."""
+
+    def make() -> tuple[int, bytes]:
+        parts = urlsplit(request.url)
+        target = f"{parts.path}?{parts.query}"
+        with closing(http.client.HTTPConnection(parts.netloc, timeout=30)) as connection:
+            connection.request(request.method, target, body, dict(request.headers))
+            answer = connection.getresponse()
+            return answer.status, answer.read()
+
+    return await asyncio.to_thread(make)
+
+
+async def bring(access: S3DirectAccess, batch: str) -> None:
+    (request,) = await access.sign_puts([CHUNK], batch=batch, seconds=60)
+    assert (await made(request, DATA))[0] == http.client.OK
+
+
+async def takes_uploads(endpoint_url: str) -> bool:
+    access = S3DirectAccess(LOCATION, options=S3Options(endpoint_url=endpoint_url, attempts=1))
+    await access.open()
+    await access.close()
+    return access.takes_uploads
+
+
+def keys(endpoint: S3Endpoint, prefix: str) -> list[str]:
+    listed = endpoint.client().list_objects_v2(Bucket=BUCKET, Prefix=prefix)
+    return [entry["Key"] for entry in listed.get("Contents", ())]
+
+
+@pytest.mark.parametrize("overlooked", list(Refusal), ids=lambda one: one.name)
+async def test_clients_upload_only_where_everything_is_verified(
+    lax: S3Endpoint, strict: str, overlooked: Refusal
+) -> None:
+    assert await takes_uploads(strict)
+    with strict_s3(lax.endpoint_url, lax.secret_access_key, overlooks=overlooked) as url:
+        assert not await takes_uploads(url)
+    assert not await takes_uploads(lax.endpoint_url)
+    assert keys(lax, "prefix/incoming/probe") == []
+
+
+async def test_clients_do_not_upload_where_s3_does_not_answer(strict: str) -> None:
+    assert not await takes_uploads("http://127.0.0.1:9")
+
+
+async def test_what_was_brought_and_kept_is_a_chunk(access: S3DirectAccess, strict: str) -> None:
+    await bring(access, "kept")
+    assert await access.brought([CHUNK], batch="kept") == [CHUNK]
+    assert await access.brought([CHUNK], batch="another") == []
+    assert await access.keep([CHUNK.digest], batch="kept") == {}
+    store = S3ChunkStore(LOCATION, options=S3Options(endpoint_url=strict))
+    await store.open()
+    assert await store.get(CHUNK.digest, CHUNK.size_bytes) == DATA
+    await store.close()
+    (request,) = await access.sign_gets([CHUNK.digest], seconds=60)
+    assert await made(request) == (http.client.OK, DATA)
+
+
+async def test_what_was_not_brought_is_not_kept(access: S3DirectAccess) -> None:
+    assert list(await access.keep([CHUNK.digest], batch="nothing")) == [CHUNK.digest]
+
+
+async def test_what_was_brought_is_discarded(access: S3DirectAccess, lax: S3Endpoint) -> None:
+    await bring(access, "one")
+    await bring(access, "other")
+    await access.discard([CHUNK.digest], batch="one")
+    assert await access.brought([CHUNK], batch="one") == []
+    await access.discard_before(int((time.time() - 3600) * 1_000_000))
+    assert await access.brought([CHUNK], batch="other") == [CHUNK]
+    await access.discard_before(int((time.time() + 3600) * 1_000_000))
+    assert keys(lax, "prefix/incoming/") == []
+    assert keys(lax, "prefix/chunks/")
+
+
+async def test_clients_may_have_an_endpoint_of_their_own(strict: str) -> None:
+    access = S3DirectAccess(
+        LOCATION,
+        options=S3Options(endpoint_url=strict),
+        endpoint_url="https://s3.example.org",
+    )
+    await access.open()
+    assert access.takes_uploads
+    (request,) = await access.sign_gets([CHUNK.digest], seconds=60)
+    await access.close()
+    assert request.url.startswith(f"https://s3.example.org/{BUCKET}/prefix/chunks/")
+
+
+async def test_requests_to_aws_go_to_the_region(
+    strict: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("AWS_ENDPOINT_URL_S3")
+    monkeypatch.setenv("AWS_DEFAULT_REGION", "eu-west-1")
+    access = S3DirectAccess(LOCATION, options=S3Options())
+    monkeypatch.setattr("herdbook_server.storage.chunks.s3_direct.found_out", refuse)
+    await access.open()
+    (request,) = await access.sign_gets([CHUNK.digest], seconds=60)
+    await access.close()
+    assert request.url.startswith(f"https://{BUCKET}.s3.eu-west-1.amazonaws.com/prefix/chunks/")
+
+
+async def refuse(_: object) -> str:
+    return "It is not asked."
+
+
+async def test_a_store_that_is_away_is_an_error(access: S3DirectAccess, strict: str) -> None:
+    away = S3DirectAccess(
+        LOCATION, options=S3Options(endpoint_url="http://127.0.0.1:9", attempts=1)
+    )
+    await away.open()
+    with pytest.raises(StoreUnavailable):
+        await away.brought([CHUNK], batch="one")
+    await away.close()
