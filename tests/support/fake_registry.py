@@ -90,6 +90,8 @@ class FakeRegistry:
         self.request_ids: dict[str, int] = {}
         self.updates: queue.Queue[alias_pb2.WatchAliasesResponse | None] = queue.Queue()
         self.watch_requests: list[alias_pb2.WatchAliasesRequest] = []
+        self.watching = 0
+        """Watches that are open."""
         self.answers: dict[str, Answers] = {}
         self.corrupt: deque[bytes] = deque()
         self.verifying: list[bool] = []
@@ -316,6 +318,13 @@ class _Aliases(alias_pb2_grpc.AliasServiceServicer):
 
     def WatchAliases(self, request: Any, context: Any) -> Iterator[Any]:  # noqa: N802
         self._registry.watch_requests.append(request)
+        self._registry.watching += 1
+        try:
+            yield from self._updates(context)
+        finally:
+            self._registry.watching -= 1
+
+    def _updates(self, context: Any) -> Iterator[Any]:
         while context.is_active():
             try:
                 update = self._registry.updates.get(timeout=0.05)

@@ -15,7 +15,6 @@ _HINTS: tuple[tuple[type[HerdbookError], str], ...] = (
     (errors.RevisionChanged, "somebody changed it: look with `herdbook show`, decide again"),
     (errors.ModelInUse, "that is --force"),
     (errors.VersionInUse, "that is --force; it deletes the aliases that point at it, too"),
-    (errors.DestinationExists, "--overwrite replaces it, with all that is in there"),
     (errors.ModelDeleted, "`herdbook restore` brings it back"),
     (errors.VersionDeleted, "`herdbook restore` brings it back"),
     (errors.FilterInvalid, "filters look like: metrics.rmse < 7 AND tags.team = 'fraud'"),

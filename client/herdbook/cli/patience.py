@@ -6,11 +6,12 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import Final, TypeVar
 
 from herdbook.cli.output import Output
-from herdbook.errors import DeadlineExceeded, HerdbookError, Unavailable
+from herdbook.errors import DeadlineExceeded, Draining, HerdbookError, Overloaded, Unavailable
 
 T = TypeVar("T")
 
 _AWAY: Final = (Unavailable, DeadlineExceeded)
+_BUSY: Final = (Draining, Overloaded)
 
 
 class Patience:
@@ -18,19 +19,20 @@ class Patience:
 
     def __init__(self, output: Output) -> None:
         self._output = output
-        self._away: type[HerdbookError] | None = None
+        self._told: set[type[HerdbookError]] = set()
+        """Why the server is away, as far as that has been said."""
         self._answered = False
 
     def contact(self, error: HerdbookError | None) -> None:
         """Takes what a watch tells of its connection.
 
         Raises:
-            HerdbookError: `error` itself, if the server has never answered.
+            HerdbookError: `error` itself, if the server has never answered, and is not just busy.
         """
         if error is None:
             self._answered = True
             self._hear()
-        elif self._answered:
+        elif self._answered or isinstance(error, _BUSY):
             self._miss(error)
         else:
             raise error
@@ -55,13 +57,13 @@ class Patience:
             self._hear()
 
     def _miss(self, error: HerdbookError) -> None:
-        if self._away is not type(error):
+        if type(error) not in self._told:
             told = str(error)
             end = "" if told.endswith((".", "]")) else "."
             self._output.note(f"{told}{end} Waiting for the server.")
-        self._away = type(error)
+        self._told.add(type(error))
 
     def _hear(self) -> None:
-        if self._away is not None:
+        if self._told:
             self._output.note("The server answers again.")
-        self._away = None
+        self._told.clear()

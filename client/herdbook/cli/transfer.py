@@ -317,7 +317,7 @@ def collect_garbage(
             "--grace",
             metavar="DURATION",
             parser=parse_duration,
-            help="Spare what was touched more recently; else as the server is set.",
+            help="Spare what was touched more recently; never less than the server is set to.",
         ),
     ] = None,
 ) -> None:

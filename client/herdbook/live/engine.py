@@ -29,7 +29,7 @@ from herdbook.live import forks, messages
 from herdbook.live.errors import FirstLoadFailed, words_of
 from herdbook.live.follower import Follower
 from herdbook.live.held import HeldModel
-from herdbook.live.machine import Failure, LiveMachine
+from herdbook.live.machine import LiveMachine
 from herdbook.live.plan import LivePlan, PreparationFailed
 from herdbook.live.registry import Registry
 from herdbook.live.reporter import Reporter
@@ -157,32 +157,11 @@ class LiveEngine(Generic[ModelT]):
 
     def _feed(self, event: messages.Input) -> None:
         with self._lock:
-            before = self._machine.latest_failure
             commands = self._machine.handle(event, now=time.monotonic())
-            failure = self._machine.latest_failure
-            if failure is not None and failure is not before:
-                self._log_failure(failure)
             # Before the slow steps that follow from it, so that it is told when it is so.
             self._tell_news()
             for command in commands:
                 self._obey(command)
-
-    def _log_failure(self, failure: Failure) -> None:
-        """Says what failed, what serves, and what comes next; where it failed, only once."""
-        serving, delay_seconds = self._machine.serving, failure.retry_at - time.monotonic()
-        is_ours = isinstance(failure.error, HerdbookError)
-        _log.warning(
-            "%s does not serve for %s: %s. %s; %s.",
-            failure.resolution.reference,
-            self._settings.reference,
-            " ".join(failure.text.split()).rstrip("."),
-            "Nothing serves yet" if serving is None else f"{serving.reference} goes on serving",
-            "no other attempt is made"
-            if math.isinf(delay_seconds)
-            else f"another attempt is made in {max(delay_seconds, 0):.0f} s",
-            # With nothing that serves, the error reaches the caller.
-            exc_info=None if is_ours or serving is None or failure.attempts > 1 else failure.error,
-        )
 
     def _tell_news(self) -> None:
         status = self._status()
@@ -272,9 +251,28 @@ class LiveEngine(Generic[ModelT]):
         return job
 
     def _failed(self, error: BaseException, activity: str) -> messages.Failed:
+        if not isinstance(error, Cancelled):
+            self._log(error, activity)
         _forget_locals(error)
         transient = isinstance(error, Unavailable | DeadlineExceeded)
         return messages.Failed(error, transient, activity, jitter())
+
+    def _log(self, error: BaseException, activity: str) -> None:
+        """Says what failed and what serves; where it failed, once for each version."""
+        with self._lock:
+            candidate, serving = self._machine.candidate, self._machine.serving
+            told = candidate is not None and self._machine.has_failed(candidate)
+        # Not under the lock: what handles this may ask for the status, or hang.
+        _log.warning(
+            "%s does not serve for %s, as its %s failed: %s: %s. %s.",
+            "A version" if candidate is None else candidate.reference,
+            self._settings.reference,
+            activity or "preparation",
+            type(error).__name__,
+            " ".join(words_of(error).split()).rstrip("."),
+            "Nothing serves" if serving is None else f"{serving.reference} goes on serving",
+            exc_info=None if told else error,
+        )
 
     def _fetch(self, resolution: Resolution, cancel: CancelToken) -> messages.Input:
         if resolution.digest is None:

@@ -24,7 +24,7 @@ _REFUSED_SECONDS = 60.0
 
 
 class Follower(threading.Thread):
-    """Watches one reference until `stop` is called."""
+    """Watches one reference until `stop` is called and the registry is closed."""
 
     def __init__(
         self,
@@ -44,7 +44,7 @@ class Follower(threading.Thread):
         self._in_contact = True
 
     def stop(self) -> None:
-        """Ends the watch: from now on this replica is not there for the registry."""
+        """Breaks the open watch off, so that the registry counts this replica no longer."""
         self._cancel.cancel()
 
     def run(self) -> None:

@@ -130,14 +130,16 @@ class LiveMachine:
         self.closed = False
         self._offline_at = now + policy.offline_after_seconds
         self._failures: dict[Resolution, Failure] = {}
-        self.latest_failure: Failure | None = None
-        """Of any version; it may have been overcome since."""
         self._reported: Report | None = None
 
     @property
     def candidate(self) -> Resolution | None:
         """The version that is on its way to serve."""
         return None if self.work is None or self.work.step is Step.RETIRE else self.work.resolution
+
+    def has_failed(self, resolution: Resolution) -> bool:
+        """Whether the last attempt to have a version serve has failed."""
+        return resolution in self._failures
 
     @property
     def failure(self) -> Failure | None:
@@ -280,7 +282,7 @@ class LiveMachine:
         if self._interrupts(work):
             retry_at = math.inf
         self.failure_count += 1
-        self.latest_failure = self._failures[work.resolution] = Failure(
+        self._failures[work.resolution] = Failure(
             work.resolution,
             work.step,
             event.error,

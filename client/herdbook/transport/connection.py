@@ -126,7 +126,7 @@ class Connection:
         """Reads the files of TLS; None for a connection in the clear.
 
         Raises:
-            FieldInvalid: A file cannot be read.
+            FieldInvalid: A file cannot be read, or holds no PEM of its kind.
         """
         if self.tls is None:
             return None

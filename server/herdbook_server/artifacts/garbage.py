@@ -99,11 +99,9 @@ class GarbageCollector:
         chunk_count = size_bytes = 0
         failures: dict[bytes, StoreError] = {}
         while found := await self._find(before_us):
-            deleted = [
-                size for page in found for size in await self._delete(page, before_us, failures)
-            ]
+            deleted = await self._delete_pages(found, before_us, failures)
             chunk_count += len(deleted)
-            size_bytes += sum(deleted)
+            size_bytes += sum(chunk.size_bytes for chunk in deleted)
             if not deleted:
                 break
         _raise_first(failures)
@@ -123,10 +121,25 @@ class GarbageCollector:
         starts = range(0, len(digests), CHUNKS_AT_ONCE)
         return [digests[start : start + CHUNKS_AT_ONCE] for start in starts]
 
+    async def _delete_pages(
+        self, pages: Sequence[Sequence[bytes]], before_us: int, failures: dict[bytes, StoreError]
+    ) -> list[ChunkRef]:
+        """Delete what is still garbage; return what is gone, and note what is not."""
+        deleted: list[ChunkRef] = []
+        for page in pages:
+            gone, left = await self._delete(page, before_us)
+            deleted += gone
+            failures |= left
+            for chunk in gone:
+                failures.pop(chunk.digest, None)
+            if not gone and _is_away(left):
+                break
+        return deleted
+
     async def _delete(
-        self, digests: Sequence[bytes], before_us: int, failures: dict[bytes, StoreError]
-    ) -> list[int]:
-        """Delete what is still garbage; return the sizes of what is gone, and note what is not."""
+        self, digests: Sequence[bytes], before_us: int
+    ) -> tuple[Sequence[ChunkRef], Mapping[bytes, StoreError]]:
+        """Delete what is still garbage; return what is gone, and what is not."""
         condemned_at_us = self._clock.now_us()
         condemned: Sequence[ChunkRef] = ()
         with translated(), _in_time():
@@ -136,10 +149,7 @@ class GarbageCollector:
                         digests, before_us=before_us, time_us=condemned_at_us
                     )
                 left = await self._chunks.delete([chunk.digest for chunk in condemned])
-        failures |= left
         gone = [chunk for chunk in condemned if chunk.digest not in left]
-        for chunk in gone:
-            failures.pop(chunk.digest, None)
         # What may be deleted yet stays condemned until somebody takes it over.
         kept = [digest for digest, why in left.items() if not isinstance(why, StoreUnavailable)]
         async with self._database.bookkeep() as records:
@@ -147,12 +157,20 @@ class GarbageCollector:
                 [chunk.digest for chunk in gone], condemned_at_us=condemned_at_us
             )
             await records.chunks.spare(kept, condemned_at_us=condemned_at_us)
-        return [chunk.size_bytes for chunk in gone]
+        return gone, left
+
+
+def _is_away(failures: Mapping[bytes, StoreError]) -> bool:
+    """Tell whether it seems to be the store that fails, rather than a chunk."""
+    return len(failures) > 1 and all(isinstance(f, StoreUnavailable) for f in failures.values())
 
 
 def _raise_first(failures: Mapping[bytes, StoreError]) -> None:
+    first: dict[type[StoreError], StoreError] = {}
     for failure in failures.values():
-        logger.error("%s", failure)
+        first.setdefault(type(failure), failure)
+    for failure in first.values():
+        logger.error("%s chunks of garbage are left: %s", len(failures), failure)
     for failure in failures.values():
         # What keeps a chunk from being deleted keeps no caller from anything.
         raise refusal(StoreUnavailable(str(failure))) from failure

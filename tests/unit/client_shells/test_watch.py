@@ -10,6 +10,7 @@ import pytest
 from herdbook import AsyncClient, Client, ReferenceState, errors
 from herdbook.core.values import Bookmark
 from herdbook.core.watching import Disconnected, Watch, WatchUpdate
+from herdbook.transfer.cancellation import CancelToken
 from herdbook.transport import aio_watcher, watcher
 from herdbook.v1 import alias_pb2, version_pb2
 from tests.support.fake_registry import FakeRegistry, Fault
@@ -122,6 +123,19 @@ async def test_closing_the_client_ends_a_watch_in_an_event_loop(
     await aclient.close()
     async with asyncio.timeout(10):
         assert await task == 0
+
+
+def test_a_connection_is_broken_off_while_the_client_stays_open(
+    registry: FakeRegistry, client: Client
+) -> None:
+    cancel = CancelToken()
+    registry.tell(state(1, 1))
+    updates = watcher.follow(client._caller, Watch.of("m@a"), breaks_off=cancel.breaks_off)
+    next(updates)
+    threading.Timer(0.05, cancel.cancel).start()
+    assert isinstance(next(updates), Disconnected)
+    wait_until(lambda: not registry.watching, "the server's call has ended")
+    assert client.create_model("still-open")
 
 
 def test_closing_the_iterator_ends_the_call(registry: FakeRegistry, client: Client) -> None:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import gc
+import logging
 import re
 import threading
 import weakref
@@ -10,6 +11,7 @@ import pytest
 
 from herdbook.core.values import ReplicaState
 from herdbook.live import (
+    FirstLoadFailed,
     LiveModel,
     LiveState,
     LiveStatus,
@@ -117,7 +119,7 @@ def test_a_failed_candidate_is_tried_again_after_a_while(registry: MemoryRegistr
         assert live.status().failure_count == 2
 
 
-def test_a_failed_candidate_is_logged_with_what_serves_and_what_comes_next(
+def test_a_failed_candidate_is_logged_with_what_serves(
     registry: MemoryRegistry, caplog: pytest.LogCaptureFixture
 ) -> None:
     with LiveModel(REFERENCE, loader=Model, retry_seconds=0.01) as live:
@@ -125,12 +127,64 @@ def test_a_failed_candidate_is_logged_with_what_serves_and_what_comes_next(
         wait_until(lambda: live.status().failure_count > 1, "it has failed again")
     first, second, *_ = caplog.records
     assert re.fullmatch(
-        r"fraud/tc:2 does not serve for fraud/tc@champion: .* failed: .*\. "
-        r"fraud/tc:1 goes on serving; another attempt is made in \d+ s\.",
+        r"fraud/tc:2 does not serve for fraud/tc@champion, as its load failed: \w+: .*\. "
+        r"fraud/tc:1 goes on serving\.",
         first.getMessage(),
     )
     assert first.exc_info is not None
     assert second.exc_info is None
+
+
+def test_a_first_model_that_fails_is_logged_with_its_traceback(
+    caplog: pytest.LogCaptureFixture, registry: MemoryRegistry
+) -> None:
+    registry.move(registry.add("broken"))
+    with pytest.raises(FirstLoadFailed):
+        LiveModel(REFERENCE, loader=Model).start()
+    (record,) = caplog.records
+    assert record.getMessage().endswith("Nothing serves.")
+    assert record.exc_info is not None
+
+
+def test_a_candidate_that_is_overtaken_and_fails_is_logged(
+    registry: MemoryRegistry, caplog: pytest.LogCaptureFixture
+) -> None:
+    overtaken = threading.Event()
+
+    def load(path: Path) -> Model:
+        model = Model(path)
+        if model.text == "two":
+            overtaken.wait(10)
+            raise RuntimeError("too late")
+        return model
+
+    with LiveModel(REFERENCE, loader=load) as live:
+        registry.move(registry.add("two"))
+        wait_until(lambda: live.status().state is LiveState.LOADING, "the candidate loads")
+        registry.move(registry.add("three"))
+        overtaken.set()
+        wait_for_text(live, "three")
+    assert ["too late" in message for message in caplog.messages] == [True]
+
+
+def test_what_handles_the_log_may_ask_for_the_status(
+    registry: MemoryRegistry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    heard: list[LiveState] = []
+
+    class Asking(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            heard.append(live.status().state)
+
+    logger, handler = logging.getLogger("herdbook.live"), Asking()
+    logger.addHandler(handler)
+    try:
+        with LiveModel(REFERENCE, loader=Model) as live:
+            registry.move(registry.add("broken"))
+            wait_until(lambda: bool(heard), "the failure is logged")
+    finally:
+        logger.removeHandler(handler)
+    assert heard[0] is LiveState.LOADING
 
 
 def test_a_failed_candidate_gives_way_when_the_alias_moves(
