@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import cast
 
 import pytest
 
@@ -23,6 +24,7 @@ from herdbook_server.ports.chunks import (
     StoreUnavailable,
 )
 from herdbook_server.ports.database import Database
+from herdbook_server.ports.direct import DirectAccess
 from herdbook_server.ports.values import ChunkRef, Description, File
 from herdbook_server.registry.callers import Caller
 from herdbook_server.registry.versions import Registration, VersionRegistry
@@ -110,6 +112,25 @@ async def test_what_no_version_lists_goes_after_the_grace_time(barn: Barn) -> No
     collected = await barn.collector.collect(apply=True)
     assert (collected.chunk_count, collected.size_bytes) == (1, len(b"garbage"))
     assert await barn.stored() == {sha256(b"kept")}
+
+
+async def test_what_clients_brought_and_nobody_confirmed_goes_after_an_hour(barn: Barn) -> None:
+    discarded_before: list[int] = []
+
+    class Direct:
+        async def discard_before(self, before_us: int) -> None:
+            discarded_before.append(before_us)
+
+    collector = GarbageCollector(
+        database=barn.database,
+        chunks=barn.chunks,
+        clock=barn.clock,
+        direct=cast("DirectAccess", Direct()),
+    )
+    await collector.collect(apply=False)
+    assert discarded_before == []
+    await collector.collect(apply=True)
+    assert discarded_before == [barn.clock.now_us() - 3_600_000_000]
 
 
 async def test_a_dry_run_tells_what_would_go_and_deletes_nothing(barn: Barn) -> None:
