@@ -91,17 +91,21 @@ class Chance:
         return self._barns[0].clock
 
     async def _push(self) -> None:
-        """Push as a client does, from asking what is missing on; some pushes are abandoned."""
+        """Push as a client does, from asking what is missing on; some pushes are abandoned.
+
+        Half of them go past the server.
+        """
         barn = self._random.choice(self._barns)
         first = self.seen.rounds * NEW_CHUNKS
         numbers = self._random.sample(
             range(first, first + CHUNKS_IN_USE), self._random.randint(1, 6)
         )
         chunks = [f"chunk {number}".encode() for number in numbers]
+        upload = self._random.choice((barn.upload, barn.upload_directly))
         abandoned = self._random.random() < ABANDONED_SHARE
         for _ in range(ATTEMPTS):
             missing = await barn.uploads.find_missing(MODEL, [sha256(data) for data in chunks])
-            await barn.upload(*(data for data in chunks if sha256(data) in missing))
+            await upload(*(data for data in chunks if sha256(data) in missing))
             if abandoned:
                 return
             try:

@@ -14,6 +14,7 @@ import pytest
 
 from herdbook_server import errors
 from herdbook_server.artifacts import admission, garbage
+from herdbook_server.artifacts.direct import DirectTransfers
 from herdbook_server.artifacts.downloads import Downloads
 from herdbook_server.artifacts.garbage import GarbageCollector
 from herdbook_server.artifacts.uploads import Uploads
@@ -32,6 +33,7 @@ from herdbook_server.storage.chunks.local import LocalChunkStore
 from herdbook_server.storage.sql.postgres import PostgresDatabase
 from herdbook_server.storage.sql.sqlite import SqliteDatabase
 from herdbook_server.upkeep import Upkeep
+from tests.unit.artifacts.memory import MemoryAccess, ref
 
 MODEL = "fraud/tc"
 GRACE_SECONDS = 24 * 60 * 60.0
@@ -64,6 +66,8 @@ class Barn:
     def __post_init__(self) -> None:
         made = {"database": self.database, "clock": self.clock}
         self.uploads = Uploads(chunks=self.chunks, **made)
+        self.access = MemoryAccess(self.chunks)
+        self.direct = DirectTransfers(access=self.access, **made)
         self.downloads = Downloads(database=self.database, chunks=self.chunks)
         self.versions = VersionRegistry(**made)
         self.collector = GarbageCollector(chunks=self.chunks, grace_seconds=GRACE_SECONDS, **made)
@@ -73,6 +77,13 @@ class Barn:
             yield [(sha256(data), data) for data in chunks]
 
         await self.uploads.upload(MODEL, batches())
+
+    async def upload_directly(self, *chunks: bytes) -> None:
+        """Bring chunks to the store, and have them confirmed."""
+        refs = [ref(data) for data in chunks]
+        signed = await self.direct.sign_uploads(MODEL, refs)
+        self.access.bring(signed.requests, chunks)
+        await self.direct.confirm(MODEL, refs, signed.proof)
 
     async def register(self, *chunks: bytes) -> int:
         refs = tuple(ChunkRef(sha256(data), len(data)) for data in chunks)

@@ -3,10 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 from collections.abc import AsyncGenerator, AsyncIterator, Collection, Mapping, Sequence
 from contextlib import asynccontextmanager
 
-from herdbook_server.ports.chunks import ChunkMissing, Data, StoredChunk, StoreError
+from herdbook_server.ports.chunks import (
+    ChunkMissing,
+    ChunkStore,
+    Data,
+    StoredChunk,
+    StoreError,
+)
+from herdbook_server.ports.direct import SignedRequest
 from herdbook_server.ports.references import Reference
 from herdbook_server.ports.values import ChunkRef, File, Resolution
 
@@ -134,3 +142,59 @@ class FixedClock:
 
     def now_us(self) -> int:
         return 1_700_000_000_000_000
+
+
+class MemoryAccess:
+    """A place where clients bring chunks to, by batch and digest."""
+
+    def __init__(self, store: ChunkStore) -> None:
+        self.takes_uploads = True
+        self.incoming: dict[tuple[str, bytes], bytes] = {}
+        self.kept: list[bytes] = []
+        self.failure: StoreError | None = None
+        self._store = store
+
+    async def open(self) -> None: ...
+
+    async def close(self) -> None: ...
+
+    async def sign_gets(self, digests: Sequence[bytes], *, seconds: int) -> Sequence[SignedRequest]:
+        return [SignedRequest("GET", digest.hex(), {}) for digest in digests]
+
+    async def sign_puts(
+        self, chunks: Sequence[ChunkRef], *, batch: str, seconds: int
+    ) -> Sequence[SignedRequest]:
+        return [SignedRequest("PUT", f"{batch}/{chunk.digest.hex()}", {}) for chunk in chunks]
+
+    async def brought(self, chunks: Sequence[ChunkRef], *, batch: str) -> Sequence[ChunkRef]:
+        return [
+            chunk
+            for chunk in chunks
+            if ref(self.incoming.get((batch, chunk.digest), b"nothing")) == chunk
+        ]
+
+    async def keep(self, digests: Collection[bytes], *, batch: str) -> Mapping[bytes, StoreError]:
+        if self.failure is not None:
+            return dict.fromkeys(digests, self.failure)
+        self.kept += digests
+        return await self._store.put({each: self.incoming[batch, each] for each in digests})
+
+    async def discard(self, digests: Sequence[bytes], *, batch: str) -> None:
+        if self.failure is not None:
+            raise self.failure
+        for digest in digests:
+            del self.incoming[batch, digest]
+
+    async def discard_before(self, before_us: int) -> None:
+        self.incoming.clear()
+
+    def bring(self, requests: Sequence[SignedRequest], chunks: Sequence[bytes]) -> None:
+        """Make signed requests."""
+        for request, data in zip(requests, chunks, strict=True):
+            batch, _, name = request.url.partition("/")
+            self.incoming[batch, bytes.fromhex(name)] = data
+
+
+def ref(data: bytes) -> ChunkRef:
+    """Return what names a chunk."""
+    return ChunkRef(hashlib.sha256(data).digest(), len(data))

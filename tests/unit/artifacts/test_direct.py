@@ -3,72 +3,19 @@
 from __future__ import annotations
 
 import asyncio
-import hashlib
 import logging
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Sequence
 
 import pytest
 
 from herdbook_server import errors
 from herdbook_server.artifacts.direct import CHUNKS_AT_ONCE_MAX, DirectTransfers
-from herdbook_server.ports.chunks import StoreError, StoreUnavailable
-from herdbook_server.ports.direct import SignedRequest
-from herdbook_server.ports.values import ChunkRef
+from herdbook_server.ports.chunks import StoreUnavailable
 from tests.support.waiting import eventually
-from tests.unit.artifacts.memory import FixedClock, MemoryIndex, MemoryStore
+from tests.unit.artifacts.memory import FixedClock, MemoryAccess, MemoryIndex, MemoryStore, ref
 
 MODEL = "fraud/tc"
 DATA = b"chunk"
-
-
-class MemoryAccess:
-    """A place where clients bring chunks to, by batch and digest."""
-
-    def __init__(self, store: MemoryStore) -> None:
-        self.takes_uploads = True
-        self.incoming: dict[tuple[str, bytes], bytes] = {}
-        self.kept: list[bytes] = []
-        self.failure: StoreError | None = None
-        self._store = store
-
-    async def open(self) -> None: ...
-
-    async def close(self) -> None: ...
-
-    async def sign_gets(self, digests: Sequence[bytes], *, seconds: int) -> Sequence[SignedRequest]:
-        return [SignedRequest("GET", digest.hex(), {}) for digest in digests]
-
-    async def sign_puts(
-        self, chunks: Sequence[ChunkRef], *, batch: str, seconds: int
-    ) -> Sequence[SignedRequest]:
-        return [SignedRequest("PUT", f"{batch}/{chunk.digest.hex()}", {}) for chunk in chunks]
-
-    async def brought(self, chunks: Sequence[ChunkRef], *, batch: str) -> Sequence[ChunkRef]:
-        return [
-            chunk
-            for chunk in chunks
-            if ref(self.incoming.get((batch, chunk.digest), b"nothing")) == chunk
-        ]
-
-    async def keep(self, digests: Collection[bytes], *, batch: str) -> Mapping[bytes, StoreError]:
-        if self.failure is not None:
-            return dict.fromkeys(digests, self.failure)
-        self.kept += digests
-        return await self._store.put({each: self.incoming[batch, each] for each in digests})
-
-    async def discard(self, digests: Sequence[bytes], *, batch: str) -> None:
-        if self.failure is not None:
-            raise self.failure
-        for digest in digests:
-            del self.incoming[batch, digest]
-
-    async def discard_before(self, before_us: int) -> None:
-        self.incoming.clear()
-
-    def bring(self, request: SignedRequest, data: bytes) -> None:
-        """Make a signed request."""
-        batch, _, name = request.url.partition("/")
-        self.incoming[batch, bytes.fromhex(name)] = data
 
 
 class Barn:
@@ -83,16 +30,11 @@ class Barn:
     async def bring(self, *chunks: bytes) -> str:
         """Bring chunks; returns the proof."""
         signed = await self.direct.sign_uploads(MODEL, [ref(data) for data in chunks])
-        for request, data in zip(signed.requests, chunks, strict=True):
-            self.access.bring(request, data)
+        self.access.bring(signed.requests, chunks)
         return signed.proof
 
     async def confirm(self, proof: str, *chunks: bytes, model: str = MODEL) -> Sequence[bytes]:
         return await self.direct.confirm(model, [ref(data) for data in chunks], proof)
-
-
-def ref(data: bytes) -> ChunkRef:
-    return ChunkRef(hashlib.sha256(data).digest(), len(data))
 
 
 @pytest.fixture
@@ -129,7 +71,7 @@ async def test_a_proof_is_good_for_one_model(barn: Barn) -> None:
 
 async def test_wrong_bytes_are_not_confirmed(barn: Barn) -> None:
     signed = await barn.direct.sign_uploads(MODEL, [ref(DATA)])
-    barn.access.bring(signed.requests[0], b"other")
+    barn.access.bring(signed.requests, [b"other"])
     assert await barn.confirm(signed.proof, DATA) == []
     assert not barn.store.chunks
 
