@@ -1,4 +1,4 @@
-"""Pushes and pulls over connections that are cut again and again.
+"""Pushes and pulls over connections that are cut, frozen, far away or slow.
 
 `python -m tests.faults.cut_connections --mib 1024 --cuts 50` shows the bytes that passed.
 """
@@ -9,6 +9,7 @@ import argparse
 import contextlib
 import sys
 import tempfile
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,44 +22,71 @@ from tests.support.server import Engines, ServerProcess
 
 
 @dataclass(frozen=True, slots=True)
+class Line:
+    """What is wrong with connections."""
+
+    cuts: int = 0
+    freezes: int = 0
+    """Connections notice them after 40 seconds at most."""
+    delay_seconds: float = 0.0
+    bytes_per_second: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Passed:
+    """What went over a line."""
+
+    cuts: int
+    freezes: int
+    moved_bytes: int
+    """Of the transfer's direction, what did not arrive included."""
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
 class Moved:
-    """What a push and a pull moved over connections that were cut."""
+    """What a push and a pull moved."""
 
     size_bytes: int
-    push_cuts: int
-    push_bytes: int
-    """All that clients sent, what did not arrive included."""
-    pull_cuts: int
-    pull_bytes: int
-    """All that clients were sent."""
+    push: Passed
+    pull: Passed
     whole: bool
     """Whether what was pulled is what was pushed."""
 
 
 def push_and_pull(
-    server: ServerProcess, home: Path, *, size_bytes: int, cuts: int, seed: int = 7
+    server: ServerProcess, home: Path, line: Line, *, size_bytes: int, seed: int = 7
 ) -> Moved:
-    """Push, then pull, each over connections that are cut where chance says."""
+    """Push, then pull, each over such connections, that break or freeze where chance says."""
     random = Random(seed)
     files = home / "pushed"
     files.mkdir()
     write_random(files / "weights", size_bytes)
 
-    def offsets() -> list[int]:
-        return random.sample(range(size_bytes // 100, size_bytes), cuts)
+    def proxy() -> Proxy:
+        offsets = range(size_bytes // 100, size_bytes)
+        return Proxy(
+            server.address,
+            cuts=random.sample(offsets, line.cuts),
+            freezes=random.sample(offsets, line.freezes),
+            delay_seconds=line.delay_seconds,
+            bytes_per_second=line.bytes_per_second,
+        )
 
-    with Proxy(server.address, cuts=offsets()) as up, client_of(up) as client:
+    begun = time.monotonic()
+    with proxy() as up, client_of(up) as client:
         client.push(MODEL, files, capture=False)
-    with Proxy(server.address, cuts=offsets()) as down, client_of(down) as client:
+    pushed = time.monotonic()
+    with proxy() as down, client_of(down) as client:
         client.pull(f"{MODEL}:1", home / "pulled")
+    pulled = time.monotonic()
+    with Client(server.address, cache=False) as client:
         whole = client.verify_copy(f"{MODEL}:1", files).whole
         same = client.verify_copy(f"{MODEL}:1", home / "pulled").whole
     return Moved(
         size_bytes=size_bytes,
-        push_cuts=up.cut_count,
-        push_bytes=up.sent_bytes,
-        pull_cuts=down.cut_count,
-        pull_bytes=down.received_bytes,
+        push=Passed(up.cut_count, up.freeze_count, up.sent_bytes, pushed - begun),
+        pull=Passed(down.cut_count, down.freeze_count, down.received_bytes, pulled - pushed),
         whole=whole and same,
     )
 
@@ -73,19 +101,27 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--mib", type=int, default=1024)
     parser.add_argument("--cuts", type=int, default=50)
+    parser.add_argument("--freezes", type=int, default=0)
+    parser.add_argument("--delay-ms", type=float, default=0.0, help="in each direction")
+    parser.add_argument("--mbit", type=float, default=0.0, help="a second; 0: as fast as it goes")
     given = parser.parse_args(arguments)
     with contextlib.ExitStack() as stack:
         home = Path(stack.enter_context(tempfile.TemporaryDirectory()))
         engines = Engines("sqlite+local", {"data": str(home / "data")}, {})
         server = stack.enter_context(ServerProcess(engines, home))
-        seen = push_and_pull(server, home, size_bytes=given.mib * MIB, cuts=given.cuts)
-    for kind, cuts, moved in (
-        ("push", seen.push_cuts, seen.push_bytes),
-        ("pull", seen.pull_cuts, seen.pull_bytes),
-    ):
-        ratio = moved / seen.size_bytes
+        line = Line(
+            given.cuts,
+            given.freezes,
+            given.delay_ms / 1000,
+            given.mbit * 125_000 if given.mbit else None,
+        )
+        seen = push_and_pull(server, home, line, size_bytes=given.mib * MIB)
+    for kind, passed in (("push", seen.push), ("pull", seen.pull)):
+        ratio = passed.moved_bytes / seen.size_bytes
         sys.stdout.write(
-            f"{kind}: {cuts} cuts, {moved / MIB:.0f} MiB moved, {ratio:.3f} times the size\n"
+            f"{kind}: {passed.cuts} cuts, {passed.freezes} freezes, "
+            f"{passed.moved_bytes / MIB:.0f} MiB moved, {ratio:.3f} times the size, "
+            f"{passed.seconds:.1f} s\n"
         )
     sys.stdout.write(f"whole: {seen.whole}\n")
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.faults.cut_connections import push_and_pull
+from tests.faults.cut_connections import Line, push_and_pull
 from tests.faults.killed_push import MIB
 from tests.support.server import Engines, ServerProcess
 
@@ -22,7 +22,16 @@ def test_a_transfer_ends_well_however_often_its_connection_is_cut(
 ) -> None:
     engines = Engines("sqlite+local", {"data": str(tmp_path / "data")}, {})
     with ServerProcess(engines, tmp_path) as server:
-        seen = push_and_pull(server, tmp_path, size_bytes=SIZE_BYTES, cuts=CUTS, seed=seed)
+        seen = push_and_pull(server, tmp_path, Line(CUTS), size_bytes=SIZE_BYTES, seed=seed)
     assert seen.whole
-    assert (seen.push_cuts, seen.pull_cuts) == (CUTS, CUTS)
-    assert max(seen.push_bytes, seen.pull_bytes) < SIZE_BYTES + CUTS * LOST_BY_A_CUT_BYTES
+    for passed in (seen.push, seen.pull):
+        assert passed.cuts == CUTS
+        assert passed.moved_bytes < SIZE_BYTES + CUTS * LOST_BY_A_CUT_BYTES
+
+
+def test_a_transfer_ends_well_over_a_line_that_is_long_and_slow(tmp_path: Path) -> None:
+    engines = Engines("sqlite+local", {"data": str(tmp_path / "data")}, {})
+    line = Line(cuts=1, delay_seconds=0.05, bytes_per_second=10 * MIB)
+    with ServerProcess(engines, tmp_path) as server:
+        seen = push_and_pull(server, tmp_path, line, size_bytes=16 * MIB)
+    assert seen.whole
