@@ -213,8 +213,8 @@ async def test_what_may_be_deleted_yet_holds_up_no_other_and_is_taken_over(
 async def test_a_store_that_is_away_is_not_asked_for_everything(
     barn: Barn, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(garbage, "CHUNKS_AT_ONCE", 2)
-    await barn.upload(*(b"garbage %d" % number for number in range(10)))
+    monkeypatch.setattr(garbage, "CHUNKS_AT_ONCE", 10)
+    await barn.upload(*(b"garbage %d" % number for number in range(30)))
     barn.clock.pass_days(2)
     asked: list[Sequence[bytes]] = []
 
@@ -226,7 +226,7 @@ async def test_a_store_that_is_away_is_not_asked_for_everything(
     with pytest.raises(errors.StoreUnavailable):
         await barn.collector.collect(apply=True)
     assert len(asked) == 1
-    assert caplog.messages == ["2 chunks of garbage are left: Slow down."]
+    assert caplog.messages == ["10 deletions failed for now, the first one so: Slow down."]
 
 
 async def test_what_could_not_be_deleted_is_uploaded_at_once(

@@ -11,6 +11,7 @@ import time
 import traceback
 from collections.abc import Callable
 from concurrent.futures import Future, InvalidStateError
+from functools import partial
 from typing import Generic, TypeVar
 
 from herdbook.cache import Cache, CachedVersion
@@ -29,7 +30,7 @@ from herdbook.live import forks, messages
 from herdbook.live.errors import FirstLoadFailed, words_of
 from herdbook.live.follower import Follower
 from herdbook.live.held import HeldModel
-from herdbook.live.machine import LiveMachine
+from herdbook.live.machine import LiveMachine, Step
 from herdbook.live.plan import LivePlan, PreparationFailed
 from herdbook.live.registry import Registry
 from herdbook.live.reporter import Reporter
@@ -246,32 +247,41 @@ class LiveEngine(Generic[ModelT]):
             try:
                 work()
             except BaseException:  # noqa: BLE001 - serving and following go on
-                _log.exception("The live model of %s goes on", self._settings.reference)
+                with contextlib.suppress(Exception):
+                    _log.exception("The live model of %s goes on", self._settings.reference)
 
         return job
 
     def _failed(self, error: BaseException, activity: str) -> messages.Failed:
-        if not isinstance(error, Cancelled):
+        given_up = isinstance(error, Cancelled) and self._cancel.cancelled
+        if not given_up and not self.slot.closing.is_set():
             self._log(error, activity)
         _forget_locals(error)
         transient = isinstance(error, Unavailable | DeadlineExceeded)
         return messages.Failed(error, transient, activity, jitter())
 
     def _log(self, error: BaseException, activity: str) -> None:
-        """Says what failed and what serves; where it failed, once for each version."""
+        """Has what failed logged once that is told; where it failed, once for each version."""
         with self._lock:
-            candidate, serving = self._machine.candidate, self._machine.serving
-            told = candidate is not None and self._machine.has_failed(candidate)
-        # Not under the lock: what handles this may ask for the status, or hang.
-        _log.warning(
-            "%s does not serve for %s, as its %s failed: %s: %s. %s.",
-            "A version" if candidate is None else candidate.reference,
-            self._settings.reference,
-            activity or "preparation",
-            type(error).__name__,
-            " ".join(words_of(error).split()).rstrip("."),
-            "Nothing serves" if serving is None else f"{serving.reference} goes on serving",
-            exc_info=None if told else error,
+            work, serving = self._machine.work, self._machine.serving
+            told = work is not None and self._machine.has_failed(work.resolution)
+        if work is None or work.step is Step.RETIRE:
+            sentence = f"A step of the live model of {self._settings.reference} failed"
+        else:
+            sentence = (
+                f"{work.resolution.reference} does not serve for {self._settings.reference}, as "
+                f"its {activity or work.step.value} failed"
+            )
+        words = " ".join(f"{type(error).__name__}: {words_of(error)}".split()).rstrip(".")
+        rest = "Nothing serves" if serving is None else f"{serving.reference} goes on serving"
+        # Not under the lock, nor before the report: what handles this may ask, hang or raise.
+        self._jobs.put(
+            self._aside(
+                partial(
+                    *(_log.warning, "%s: %s. %s.", sentence, words, rest),
+                    exc_info=None if told else error,
+                )
+            )
         )
 
     def _fetch(self, resolution: Resolution, cancel: CancelToken) -> messages.Input:

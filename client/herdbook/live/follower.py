@@ -24,7 +24,7 @@ _REFUSED_SECONDS = 60.0
 
 
 class Follower(threading.Thread):
-    """Watches one reference until `stop` is called and the registry is closed."""
+    """Watches one reference until `stop` is called."""
 
     def __init__(
         self,
