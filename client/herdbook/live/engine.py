@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import logging
 import math
 import queue
 import threading
@@ -11,7 +10,6 @@ import time
 import traceback
 from collections.abc import Callable
 from concurrent.futures import Future, InvalidStateError
-from functools import partial
 from typing import Generic, TypeVar
 
 from herdbook.cache import Cache, CachedVersion
@@ -26,7 +24,7 @@ from herdbook.errors import (
     NotFound,
     Unavailable,
 )
-from herdbook.live import forks, messages
+from herdbook.live import forks, log, messages
 from herdbook.live.errors import FirstLoadFailed, words_of
 from herdbook.live.follower import Follower
 from herdbook.live.held import HeldModel
@@ -41,8 +39,6 @@ from herdbook.transfer.cancellation import CancelToken
 from herdbook.transport.jitter import jitter
 
 ModelT = TypeVar("ModelT")
-
-_log = logging.getLogger("herdbook.live")
 
 _JOIN_SECONDS = 0.1
 
@@ -247,8 +243,7 @@ class LiveEngine(Generic[ModelT]):
             try:
                 work()
             except BaseException:  # noqa: BLE001 - serving and following go on
-                with contextlib.suppress(Exception):
-                    _log.exception("The live model of %s goes on", self._settings.reference)
+                log.exception("The live model of %s goes on", self._settings.reference)
 
         return job
 
@@ -273,15 +268,11 @@ class LiveEngine(Generic[ModelT]):
                 f"its {activity or work.step.value} failed"
             )
         words = " ".join(f"{type(error).__name__}: {words_of(error)}".split()).rstrip(".")
-        rest = "Nothing serves" if serving is None else f"{serving.reference} goes on serving"
-        # Not under the lock, nor before the report: what handles this may ask, hang or raise.
+        rest = "" if serving is None else f" {serving.reference} goes on serving."
+        trace = None if told else error
+        # Not under the lock, nor before the report: what handles this may ask, or hang.
         self._jobs.put(
-            self._aside(
-                partial(
-                    *(_log.warning, "%s: %s. %s.", sentence, words, rest),
-                    exc_info=None if told else error,
-                )
-            )
+            self._aside(lambda: log.warning("%s: %s.%s", sentence, words, rest, error=trace))
         )
 
     def _fetch(self, resolution: Resolution, cancel: CancelToken) -> messages.Input:
@@ -330,12 +321,11 @@ class LiveEngine(Generic[ModelT]):
             files.release()
 
     def _remember(self, resolution: Resolution) -> None:
+        log.info("%s serves for %s.", resolution.reference, self._settings.reference)
         try:
             self._cache.remember_good(self._registry.server, self._settings.reference, resolution)
         except HerdbookError as error:
-            _log.warning(
-                "What serves could not be recorded for a start without registry: %s", error
-            )
+            log.warning("What serves could not be recorded for a start without registry: %s", error)
 
     def _announce(self) -> None:
         with self._lock:

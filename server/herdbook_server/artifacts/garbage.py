@@ -148,7 +148,7 @@ class GarbageCollector:
             await records.chunks.forget(
                 [chunk.digest for chunk in gone], condemned_at_us=condemned_at_us
             )
-            await records.chunks.spare(kept, condemned_at_us=condemned_at_us)
+            await records.chunks.spare(kept, condemned_at_us=condemned_at_us, before_us=before_us)
         return gone, left
 
 

@@ -145,7 +145,7 @@ def test_a_first_model_that_fails_is_logged_with_its_traceback(
     with pytest.raises(FirstLoadFailed):
         LiveModel(REFERENCE, loader=Model).start()
     (record,) = caplog.records
-    assert record.getMessage().endswith("Nothing serves.")
+    assert record.getMessage().endswith("its load failed: ValueError: broken does not load.")
     assert record.exc_info is not None
 
 
@@ -193,6 +193,31 @@ def test_what_handles_the_log_may_raise(registry: MemoryRegistry) -> None:
         wait_until(lambda: live.status().state is LiveState.FAILED, "the candidate has failed")
         registry.move(registry.add("sound"))
         wait_for_text(live, "sound")
+
+
+def test_what_handles_the_log_of_an_outage_may_raise(registry: MemoryRegistry) -> None:
+    def complain() -> None:
+        raise RuntimeError("the disk is full")
+
+    with handling(complain), LiveModel(REFERENCE, loader=Model) as live:
+        registry.break_down()
+        wait_until(lambda: not live.status().connected, "it has noticed")
+        registry.come_back()
+        registry.move(registry.add("sound"))
+        wait_for_text(live, "sound")
+
+
+def test_the_end_of_an_outage_and_a_swap_are_logged(
+    registry: MemoryRegistry, caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level(logging.INFO), LiveModel(REFERENCE, loader=Model) as live:
+        registry.break_down()
+        wait_until(lambda: not live.status().connected, "it has noticed")
+        registry.come_back()
+        registry.move(registry.add("sound"))
+        wait_for_text(live, "sound")
+    assert "fraud/tc@champion is watched again." in caplog.messages
+    assert "fraud/tc:2 serves for fraud/tc@champion." in caplog.messages
 
 
 def test_a_loader_that_is_cancelled_by_itself_is_logged(
