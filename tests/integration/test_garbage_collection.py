@@ -242,11 +242,35 @@ async def test_what_may_be_deleted_yet_holds_up_no_other_and_is_taken_over(
     assert await barn.stored() == set()
 
 
+async def test_a_deletion_that_hangs_is_tried_after_all_others(
+    barn: Barn, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(garbage, "CHUNKS_AT_ONCE", 1)
+    monkeypatch.setattr(garbage, "DELETION_SECONDS", 0.05)
+    await barn.upload(b"stuck")
+    barn.clock.pass_days(0.1)
+    await barn.upload(b"garbage", b"more garbage")
+    barn.clock.pass_days(2)
+    delete = barn.chunks.delete
+
+    async def hang_in_one(digests: Sequence[bytes]) -> Mapping[bytes, StoreError]:
+        if sha256(b"stuck") in digests:
+            await asyncio.Event().wait()
+        return await delete(digests)
+
+    monkeypatch.setattr(barn.chunks, "delete", hang_in_one)
+    for left in ({b"stuck", b"garbage", b"more garbage"}, {b"stuck"}):
+        with pytest.raises(errors.StoreUnavailable):
+            await barn.collector.collect(apply=True)
+        assert await barn.stored() == set(map(sha256, left))
+        barn.clock.pass_days(2)
+
+
 async def test_a_store_that_is_away_is_not_asked_for_everything(
     barn: Barn, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(garbage, "CHUNKS_AT_ONCE", 2)
-    await barn.upload(*(b"garbage %d" % number for number in range(10)))
+    monkeypatch.setattr(garbage, "CHUNKS_AT_ONCE", 10)
+    await barn.upload(*(b"garbage %d" % number for number in range(30)))
     barn.clock.pass_days(2)
     asked: list[Sequence[bytes]] = []
 
@@ -258,7 +282,7 @@ async def test_a_store_that_is_away_is_not_asked_for_everything(
     with pytest.raises(errors.StoreUnavailable):
         await barn.collector.collect(apply=True)
     assert len(asked) == 1
-    assert caplog.messages == ["2 chunks of garbage are left: Slow down."]
+    assert caplog.messages == ["10 deletions failed for now, the first one so: Slow down."]
 
 
 async def test_what_could_not_be_deleted_is_uploaded_at_once(

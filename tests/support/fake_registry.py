@@ -318,11 +318,13 @@ class _Aliases(alias_pb2_grpc.AliasServiceServicer):
 
     def WatchAliases(self, request: Any, context: Any) -> Iterator[Any]:  # noqa: N802
         self._registry.watch_requests.append(request)
-        self._registry.watching += 1
+        with self._registry.lock:
+            self._registry.watching += 1
         try:
             yield from self._updates(context)
         finally:
-            self._registry.watching -= 1
+            with self._registry.lock:
+                self._registry.watching -= 1
 
     def _updates(self, context: Any) -> Iterator[Any]:
         while context.is_active():

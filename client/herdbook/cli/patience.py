@@ -15,7 +15,7 @@ _BUSY: Final = (Draining, Overloaded)
 
 
 class Patience:
-    """Asks a server that has answered before; says why it is away, and that it is back."""
+    """Bears with a server that has answered before; says why it is away, and that it is back."""
 
     def __init__(self, output: Output) -> None:
         self._output = output
@@ -33,6 +33,7 @@ class Patience:
             self._answered = True
             self._hear()
         elif self._answered or isinstance(error, _BUSY):
+            self._answered = True
             self._miss(error)
         else:
             raise error

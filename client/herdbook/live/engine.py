@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import logging
 import math
 import queue
 import threading
@@ -25,11 +24,11 @@ from herdbook.errors import (
     NotFound,
     Unavailable,
 )
-from herdbook.live import forks, messages
+from herdbook.live import forks, log, messages
 from herdbook.live.errors import FirstLoadFailed, words_of
 from herdbook.live.follower import Follower
 from herdbook.live.held import HeldModel
-from herdbook.live.machine import LiveMachine
+from herdbook.live.machine import LiveMachine, Step
 from herdbook.live.plan import LivePlan, PreparationFailed
 from herdbook.live.registry import Registry
 from herdbook.live.reporter import Reporter
@@ -40,8 +39,6 @@ from herdbook.transfer.cancellation import CancelToken
 from herdbook.transport.jitter import jitter
 
 ModelT = TypeVar("ModelT")
-
-_log = logging.getLogger("herdbook.live")
 
 _JOIN_SECONDS = 0.1
 
@@ -246,32 +243,36 @@ class LiveEngine(Generic[ModelT]):
             try:
                 work()
             except BaseException:  # noqa: BLE001 - serving and following go on
-                _log.exception("The live model of %s goes on", self._settings.reference)
+                log.exception("The live model of %s goes on", self._settings.reference)
 
         return job
 
     def _failed(self, error: BaseException, activity: str) -> messages.Failed:
-        if not isinstance(error, Cancelled):
+        given_up = isinstance(error, Cancelled) and self._cancel.cancelled
+        if not given_up and not self.slot.closing.is_set():
             self._log(error, activity)
         _forget_locals(error)
         transient = isinstance(error, Unavailable | DeadlineExceeded)
         return messages.Failed(error, transient, activity, jitter())
 
     def _log(self, error: BaseException, activity: str) -> None:
-        """Says what failed and what serves; where it failed, once for each version."""
+        """Has what failed logged once that is told; where it failed, once for each version."""
         with self._lock:
-            candidate, serving = self._machine.candidate, self._machine.serving
-            told = candidate is not None and self._machine.has_failed(candidate)
-        # Not under the lock: what handles this may ask for the status, or hang.
-        _log.warning(
-            "%s does not serve for %s, as its %s failed: %s: %s. %s.",
-            "A version" if candidate is None else candidate.reference,
-            self._settings.reference,
-            activity or "preparation",
-            type(error).__name__,
-            " ".join(words_of(error).split()).rstrip("."),
-            "Nothing serves" if serving is None else f"{serving.reference} goes on serving",
-            exc_info=None if told else error,
+            work, serving = self._machine.work, self._machine.serving
+            told = work is not None and self._machine.has_failed(work.resolution)
+        if work is None or work.step is Step.RETIRE:
+            sentence = f"A step of the live model of {self._settings.reference} failed"
+        else:
+            sentence = (
+                f"{work.resolution.reference} does not serve for {self._settings.reference}, as "
+                f"its {activity or work.step.value} failed"
+            )
+        words = " ".join(f"{type(error).__name__}: {words_of(error)}".split()).rstrip(".")
+        rest = "" if serving is None else f" {serving.reference} goes on serving."
+        trace = None if told else error
+        # Not under the lock, nor before the report: what handles this may ask, or hang.
+        self._jobs.put(
+            self._aside(lambda: log.warning("%s: %s.%s", sentence, words, rest, error=trace))
         )
 
     def _fetch(self, resolution: Resolution, cancel: CancelToken) -> messages.Input:
@@ -320,12 +321,11 @@ class LiveEngine(Generic[ModelT]):
             files.release()
 
     def _remember(self, resolution: Resolution) -> None:
+        log.info("%s serves for %s.", resolution.reference, self._settings.reference)
         try:
             self._cache.remember_good(self._registry.server, self._settings.reference, resolution)
         except HerdbookError as error:
-            _log.warning(
-                "What serves could not be recorded for a start without registry: %s", error
-            )
+            log.warning("What serves could not be recorded for a start without registry: %s", error)
 
     def _announce(self) -> None:
         with self._lock:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import threading
 from collections.abc import Callable
 from contextlib import suppress
@@ -10,21 +9,19 @@ from contextlib import suppress
 from herdbook.core.values import Bookmark, ReferenceState
 from herdbook.core.watching import Disconnected, WatchUpdate
 from herdbook.errors import Cancelled
-from herdbook.live import messages
+from herdbook.live import log, messages
 from herdbook.live.registry import Registry
 from herdbook.live.reporter import Reporter
 from herdbook.live.settings import LiveSettings
 from herdbook.transfer.cancellation import CancelToken
 from herdbook.transport.jitter import jitter
 
-_log = logging.getLogger("herdbook.live")
-
 _REFUSED_SECONDS = 60.0
 """How long a watch that was refused is left alone, at most."""
 
 
 class Follower(threading.Thread):
-    """Watches one reference until `stop` is called and the registry is closed."""
+    """Watches one reference until `stop` is called."""
 
     def __init__(
         self,
@@ -70,10 +67,10 @@ class Follower(threading.Thread):
     def _hear(self, update: WatchUpdate) -> None:
         match update:
             case ReferenceState():
-                self._in_contact = True
+                self._regain()
                 self._feed(messages.Named(update.resolution, update.missing_reason or ""))
             case Bookmark():
-                self._in_contact = True
+                self._regain()
                 if update.initial_done:
                     # After a break the registry may have forgotten what this replica said.
                     self._reporter.repeat()
@@ -81,9 +78,14 @@ class Follower(threading.Thread):
             case Disconnected():
                 self._lose(update.error, transient=True)
 
+    def _regain(self) -> None:
+        if not self._in_contact:
+            log.info("%s is watched again.", self._settings.reference)
+        self._in_contact = True
+
     def _lose(self, error: Exception, *, transient: bool) -> None:
         """Says so once for each loss: the watch is tried again for as long as it takes."""
         if self._in_contact:
-            _log.warning("%s is not watched for now: %s", self._settings.reference, error)
+            log.warning("%s is not watched for now: %s", self._settings.reference, error)
         self._in_contact = False
         self._feed(messages.Lost(error, transient=transient))

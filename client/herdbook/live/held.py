@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import sys
 import threading
 import time
@@ -11,10 +10,9 @@ from typing import Generic, TypeVar, cast
 
 from herdbook.cache.versions import CachedVersion
 from herdbook.core.values.registry import Resolution
+from herdbook.live import log
 
 ModelT = TypeVar("ModelT")
-
-_log = logging.getLogger("herdbook.live")
 
 _FIRST_PAUSE_SECONDS = 0.002
 _LONGEST_PAUSE_SECONDS = 0.1
@@ -127,7 +125,7 @@ class HeldModel(Generic[ModelT]):
             if close is not None:
                 close(model)
         except BaseException:  # noqa: BLE001 - it is the user's code
-            _log.exception("%s was not closed well", self.resolution.reference)
+            log.exception("%s was not closed well", self.resolution.reference)
         finally:
             self._files.release()
 

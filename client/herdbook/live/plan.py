@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Generic, TypeVar
 
+from herdbook.live import log
 from herdbook.live.errors import ValidationFailed
 from herdbook.live.status import LiveStatus
 
 ModelT = TypeVar("ModelT")
-
-_log = logging.getLogger("herdbook.live")
 
 
 class PreparationFailed(Exception):
@@ -83,7 +81,7 @@ class LivePlan(Generic[ModelT]):
             if close is not None:
                 close(model)
         except BaseException:  # noqa: BLE001 - it is the user's code
-            _log.exception("A candidate that was turned down was not closed well")
+            log.exception("A candidate that was turned down was not closed well")
 
 
 def _close_itself(model: object) -> object:

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import logging
 import threading
 from collections.abc import Callable
 
 from herdbook.core.retrying import Backoff
 from herdbook.core.values import ReplicaReport
 from herdbook.errors import HerdbookError
+from herdbook.live import log
 from herdbook.transport.jitter import jitter
-
-_log = logging.getLogger("herdbook.live")
 
 _BACKOFF = Backoff(first_seconds=1.0, longest_seconds=60.0)
 
@@ -63,7 +61,7 @@ class Reporter:
                 self._send(report)
                 failures = 0
             except HerdbookError as error:
-                _log.debug("The registry did not take a report: %s", error)
+                log.debug("The registry did not take a report: %s", error)
                 failures += 1
                 self._again(report)
 

@@ -102,7 +102,7 @@ def _check_replaceable(destination: Path, manifest: VersionManifest, *, overwrit
     if any(destination.iterdir()) and not overwrite:
         raise DestinationExists(
             f"{destination} holds something else than {manifest.model}:{manifest.version}; a pull "
-            "that is told to overwrite (--overwrite) replaces it, with all that is in there."
+            "with overwrite=True, or --overwrite, replaces it, with all that is in there."
         )
 
 

@@ -23,6 +23,9 @@ GRACE_SECONDS = 24 * 60 * 60.0
 BROUGHT_KEPT_SECONDS = 60 * 60
 """How long what clients bring to the store waits to be confirmed: longer than they may bring it."""
 
+FAILURES_OF_A_STORE = 10
+"""If so many deletions fail for now, and none succeeds, the rest can wait."""
+
 MANIFESTS_AT_ONCE = 500
 
 CHUNKS_AT_ONCE = 500
@@ -72,7 +75,7 @@ class GarbageCollector:
         """Count garbage, and delete it if asked to.
 
         A grace time shorter than the one that is set is of no effect. After an error all that
-        could be deleted in this run is, and the next run goes on.
+        could be deleted is, unless the store seems to be away; the next run goes on.
 
         Raises:
             StoreUnavailable: The store does not answer, or did not delete something.
@@ -151,26 +154,31 @@ class GarbageCollector:
                 left = await self._chunks.delete([chunk.digest for chunk in condemned])
         gone = [chunk for chunk in condemned if chunk.digest not in left]
         # What may be deleted yet stays condemned until somebody takes it over.
-        kept = [digest for digest, why in left.items() if not isinstance(why, StoreUnavailable)]
+        kept = [digest for digest, why in left.items() if not _may_pass(why)]
         async with self._database.bookkeep() as records:
             await records.chunks.forget(
                 [chunk.digest for chunk in gone], condemned_at_us=condemned_at_us
             )
-            await records.chunks.spare(kept, condemned_at_us=condemned_at_us)
+            await records.chunks.spare(kept, condemned_at_us=condemned_at_us, before_us=before_us)
         return gone, left
 
 
 def _is_away(failures: Mapping[bytes, StoreError]) -> bool:
-    """Tell whether it seems to be the store that fails, rather than a chunk."""
-    return len(failures) > 1 and all(isinstance(f, StoreUnavailable) for f in failures.values())
+    """Tell whether it seems to be the store that fails, rather than its chunks."""
+    return len(failures) >= FAILURES_OF_A_STORE and all(map(_may_pass, failures.values()))
+
+
+def _may_pass(failure: StoreError) -> bool:
+    return isinstance(failure, StoreUnavailable)
 
 
 def _raise_first(failures: Mapping[bytes, StoreError]) -> None:
-    first: dict[type[StoreError], StoreError] = {}
+    passing = [failure for failure in failures.values() if _may_pass(failure)]
     for failure in failures.values():
-        first.setdefault(type(failure), failure)
-    for failure in first.values():
-        logger.error("%s chunks of garbage are left: %s", len(failures), failure)
+        if not _may_pass(failure):
+            logger.error("%s", failure)
+    if passing:
+        logger.error("%s deletions failed for now, the first one so: %s", len(passing), passing[0])
     for failure in failures.values():
         # What keeps a chunk from being deleted keeps no caller from anything.
         raise refusal(StoreUnavailable(str(failure))) from failure

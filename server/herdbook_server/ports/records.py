@@ -296,8 +296,9 @@ class Chunks(Protocol):
         """Chunks that no manifest lists and that were last touched before a time.
 
         Also those condemned five minutes ago or earlier: what was condemned more recently belongs
-        to a collection that is perhaps at work. Each call reads the whole index, so ask for many
-        at a time.
+        to a collection that is perhaps at work. The longest untouched come first, and what an
+        earlier collection could not delete therefore after the rest. Each call reads the whole
+        index, so ask for many at a time.
         """
         ...
 
@@ -322,10 +323,13 @@ class Chunks(Protocol):
         """
         ...
 
-    async def spare(self, digests: Sequence[bytes], *, condemned_at_us: int) -> None:
+    async def spare(
+        self, digests: Sequence[bytes], *, condemned_at_us: int, before_us: int
+    ) -> None:
         """Lets others have chunks that could not be deleted, if they were condemned at that time.
 
-        They count as missing, and are garbage until somebody uploads them.
+        They count as missing, and are garbage until somebody uploads them, as if they had last
+        been touched shortly before a time: `garbage` finds them after the rest.
         """
         ...
 

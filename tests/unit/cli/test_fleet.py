@@ -21,7 +21,7 @@ from herdbook.core.values import (
     Resolution,
 )
 from herdbook.core.watching import OnContact
-from herdbook.errors import Unauthenticated, Unavailable
+from herdbook.errors import Draining, Unauthenticated, Unavailable
 from tests.unit.cli.conftest import CommandLine
 from tests.unit.cli.test_reading import SOME_TIME
 
@@ -54,7 +54,8 @@ def test_a_watch_says_when_the_server_is_away_why_and_when_it_is_back(
     def states(*, on_contact: OnContact, **_: Any) -> Iterator[ReferenceState]:
         on_contact(None)
         yield state("m@a", 1, 3)
-        for error in (Unavailable("It is away."), Unavailable("Still."), Unauthenticated("Who")):
+        away, who = Unavailable("It is away."), Unauthenticated("Who")
+        for error in (away, away, who, away, who):
             on_contact(error)
         on_contact(None)
         yield state("m@a", 2, 4)
@@ -66,6 +67,21 @@ def test_a_watch_says_when_the_server_is_away_why_and_when_it_is_back(
         "The server answers again.",
     ]
     assert len(result.stdout.splitlines()) == 2
+
+
+def test_a_watch_waits_for_a_server_that_is_busy_at_first(herdbook: CommandLine) -> None:
+    def states(*, on_contact: OnContact, **_: Any) -> Iterator[ReferenceState]:
+        on_contact(Draining("It is going down."))
+        on_contact(Unavailable("It is away."))
+        on_contact(None)
+        yield state("m@a", 1, 3)
+
+    result = herdbook("watch", "m@a", watch=states)
+    assert result.stderr.splitlines() == [
+        "It is going down. Waiting for the server.",
+        "It is away. Waiting for the server.",
+        "The server answers again.",
+    ]
 
 
 def test_a_watch_of_a_server_that_never_answers_ends(herdbook: CommandLine) -> None:

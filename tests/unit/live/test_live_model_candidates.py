@@ -5,11 +5,14 @@ import logging
 import re
 import threading
 import weakref
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
 from herdbook.core.values import ReplicaState
+from herdbook.errors import Cancelled
 from herdbook.live import (
     FirstLoadFailed,
     LiveModel,
@@ -142,7 +145,7 @@ def test_a_first_model_that_fails_is_logged_with_its_traceback(
     with pytest.raises(FirstLoadFailed):
         LiveModel(REFERENCE, loader=Model).start()
     (record,) = caplog.records
-    assert record.getMessage().endswith("Nothing serves.")
+    assert record.getMessage().endswith("its load failed: ValueError: broken does not load.")
     assert record.exc_info is not None
 
 
@@ -162,6 +165,7 @@ def test_a_candidate_that_is_overtaken_and_fails_is_logged(
         registry.move(registry.add("two"))
         wait_until(lambda: live.status().state is LiveState.LOADING, "the candidate loads")
         registry.move(registry.add("three"))
+        wait_until(lambda: live.status().target == registry.resolution(3), "it is overtaken")
         overtaken.set()
         wait_for_text(live, "three")
     assert ["too late" in message for message in caplog.messages] == [True]
@@ -171,20 +175,79 @@ def test_what_handles_the_log_may_ask_for_the_status(
     registry: MemoryRegistry, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     heard: list[LiveState] = []
+    with (
+        LiveModel(REFERENCE, loader=Model) as live,
+        handling(lambda: heard.append(live.status().state)),
+    ):
+        registry.move(registry.add("broken"))
+        wait_until(lambda: bool(heard), "the failure is logged")
+    assert heard[0] is LiveState.FAILED
 
-    class Asking(logging.Handler):
+
+def test_what_handles_the_log_may_raise(registry: MemoryRegistry) -> None:
+    def complain() -> None:
+        raise RuntimeError("the disk is full")
+
+    with handling(complain), LiveModel(REFERENCE, loader=Model) as live:
+        registry.move(registry.add("broken"))
+        wait_until(lambda: live.status().state is LiveState.FAILED, "the candidate has failed")
+        registry.move(registry.add("sound"))
+        wait_for_text(live, "sound")
+
+
+def test_what_handles_the_log_of_an_outage_may_raise(registry: MemoryRegistry) -> None:
+    def complain() -> None:
+        raise RuntimeError("the disk is full")
+
+    with handling(complain), LiveModel(REFERENCE, loader=Model) as live:
+        registry.break_down()
+        wait_until(lambda: not live.status().connected, "it has noticed")
+        registry.come_back()
+        registry.move(registry.add("sound"))
+        wait_for_text(live, "sound")
+
+
+def test_the_end_of_an_outage_and_a_swap_are_logged(
+    registry: MemoryRegistry, caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level(logging.INFO), LiveModel(REFERENCE, loader=Model) as live:
+        registry.break_down()
+        wait_until(lambda: not live.status().connected, "it has noticed")
+        registry.come_back()
+        registry.move(registry.add("sound"))
+        wait_for_text(live, "sound")
+    assert "fraud/tc@champion is watched again." in caplog.messages
+    assert "fraud/tc:2 serves for fraud/tc@champion." in caplog.messages
+
+
+def test_a_loader_that_is_cancelled_by_itself_is_logged(
+    registry: MemoryRegistry, caplog: pytest.LogCaptureFixture
+) -> None:
+    def load(path: Path) -> Model:
+        if Model(path).text == "two":
+            raise Cancelled("a download of its own")
+        return Model(path)
+
+    with LiveModel(REFERENCE, loader=load) as live:
+        registry.move(registry.add("two"))
+        wait_until(lambda: live.status().state is LiveState.FAILED, "the candidate has failed")
+    assert "a download of its own" in caplog.text
+
+
+@contextmanager
+def handling(react: Callable[[], object]) -> Iterator[None]:
+    """Have something done for each record that live models log."""
+
+    class Handler(logging.Handler):
         def emit(self, record: logging.LogRecord) -> None:
-            heard.append(live.status().state)
+            react()
 
-    logger, handler = logging.getLogger("herdbook.live"), Asking()
+    logger, handler = logging.getLogger("herdbook.live"), Handler()
     logger.addHandler(handler)
     try:
-        with LiveModel(REFERENCE, loader=Model) as live:
-            registry.move(registry.add("broken"))
-            wait_until(lambda: bool(heard), "the failure is logged")
+        yield
     finally:
         logger.removeHandler(handler)
-    assert heard[0] is LiveState.LOADING
 
 
 def test_a_failed_candidate_gives_way_when_the_alias_moves(

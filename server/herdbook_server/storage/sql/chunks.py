@@ -86,7 +86,9 @@ IS_GARBAGE = f"""
         OR (c.state = 'deleting' AND c.touched_at_us < $2))
     AND NOT {IS_LISTED}"""
 
-GARBAGE = f"SELECT c.digest, c.size_bytes FROM chunks c WHERE {IS_GARBAGE} LIMIT $3"
+GARBAGE = f"""
+    SELECT c.digest, c.size_bytes FROM chunks c WHERE {IS_GARBAGE}
+    ORDER BY c.touched_at_us LIMIT $3"""
 
 GARBAGE_TOTAL = f"""
     SELECT count(*), COALESCE(sum(c.size_bytes), 0) FROM chunks c WHERE {IS_GARBAGE}"""
@@ -104,7 +106,7 @@ FORGET = """
     DELETE FROM chunks WHERE digest = $1 AND state = 'deleting' AND touched_at_us = $2"""
 
 SPARE = """
-    UPDATE chunks SET state = 'writing', touched_at_us = 0
+    UPDATE chunks SET state = 'writing', touched_at_us = $3
     WHERE digest = $1 AND state = 'deleting' AND touched_at_us = $2"""
 
 
@@ -218,9 +220,11 @@ class ChunkRows:
         rows = [(digest, condemned_at_us) for digest in sorted(set(digests))]
         await self._connection.execute_many(FORGET, rows)
 
-    async def spare(self, digests: Sequence[bytes], *, condemned_at_us: int) -> None:
+    async def spare(
+        self, digests: Sequence[bytes], *, condemned_at_us: int, before_us: int
+    ) -> None:
         """See `ports.records.Chunks`."""
-        rows = [(digest, condemned_at_us) for digest in sorted(set(digests))]
+        rows = [(digest, condemned_at_us, before_us - 1) for digest in sorted(set(digests))]
         await self._connection.execute_many(SPARE, rows)
 
     async def _known(self, model: str, digests: Sequence[bytes]) -> Sequence[Row]:
