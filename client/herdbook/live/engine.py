@@ -270,10 +270,16 @@ class LiveEngine(Generic[ModelT]):
         words = " ".join(f"{type(error).__name__}: {words_of(error)}".split()).rstrip(".")
         rest = "" if serving is None else f" {serving.reference} goes on serving."
         trace = None if told else error
-        # Not under the lock, nor before the report: what handles this may ask, or hang.
-        self._jobs.put(
-            self._aside(lambda: log.warning("%s: %s.%s", sentence, words, rest, error=trace))
-        )
+
+        def write() -> None:
+            log.warning("%s: %s.%s", sentence, words, rest, error=trace)
+
+        # Not under the lock, nor before the report: what handles this may ask, or hang. But a
+        # process that waits for its first model may end when it hears of the failure.
+        if self.first.done():
+            self._jobs.put(self._aside(write))
+        else:
+            write()
 
     def _fetch(self, resolution: Resolution, cancel: CancelToken) -> messages.Input:
         if resolution.digest is None:
@@ -321,11 +327,11 @@ class LiveEngine(Generic[ModelT]):
             files.release()
 
     def _remember(self, resolution: Resolution) -> None:
-        log.info("%s serves for %s.", resolution.reference, self._settings.reference)
         try:
             self._cache.remember_good(self._registry.server, self._settings.reference, resolution)
         except HerdbookError as error:
             log.warning("What serves could not be recorded for a start without registry: %s", error)
+        log.info("%s serves for %s.", resolution.reference, self._settings.reference)
 
     def _announce(self) -> None:
         with self._lock:

@@ -67,25 +67,25 @@ class Follower(threading.Thread):
     def _hear(self, update: WatchUpdate) -> None:
         match update:
             case ReferenceState():
-                self._regain()
                 self._feed(messages.Named(update.resolution, update.missing_reason or ""))
-            case Bookmark():
                 self._regain()
+            case Bookmark():
                 if update.initial_done:
                     # After a break the registry may have forgotten what this replica said.
                     self._reporter.repeat()
                 self._feed(messages.Contact())
+                self._regain()
             case Disconnected():
                 self._lose(update.error, transient=True)
 
     def _regain(self) -> None:
-        if not self._in_contact:
-            log.info("%s is watched again.", self._settings.reference)
-        self._in_contact = True
+        regained, self._in_contact = not self._in_contact, True
+        if regained:
+            log.info("%s is watched now.", self._settings.reference)
 
     def _lose(self, error: Exception, *, transient: bool) -> None:
         """Says so once for each loss: the watch is tried again for as long as it takes."""
-        if self._in_contact:
-            log.warning("%s is not watched for now: %s", self._settings.reference, error)
-        self._in_contact = False
+        lost, self._in_contact = self._in_contact, False
         self._feed(messages.Lost(error, transient=transient))
+        if lost:
+            log.warning("%s is not watched for now: %s", self._settings.reference, error)

@@ -6,27 +6,28 @@ import logging
 from contextlib import suppress
 
 _log = logging.getLogger("herdbook.live")
+_WHATEVER = (Exception, SystemExit)
 
 
 def debug(message: str, *args: object) -> None:
     """Logs what only concerns whoever looks for a mistake."""
-    with suppress(Exception):
-        _log.debug(message, *args)
+    with suppress(*_WHATEVER):
+        _log.debug(message, *args, stacklevel=2)
 
 
 def info(message: str, *args: object) -> None:
     """Logs what went well."""
-    with suppress(Exception):
-        _log.info(message, *args)
+    with suppress(*_WHATEVER):
+        _log.info(message, *args, stacklevel=2)
 
 
 def warning(message: str, *args: object, error: BaseException | None = None) -> None:
     """Logs what went wrong, with the traceback of `error`."""
-    with suppress(Exception):
-        _log.warning(message, *args, exc_info=error)
+    with suppress(*_WHATEVER):
+        _log.warning(message, *args, exc_info=error, stacklevel=2)
 
 
 def exception(message: str, *args: object) -> None:
     """Logs the error that is being handled, with its traceback."""
-    with suppress(Exception):
-        _log.exception(message, *args)
+    with suppress(*_WHATEVER):
+        _log.exception(message, *args, stacklevel=2)

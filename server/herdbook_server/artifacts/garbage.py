@@ -26,6 +26,9 @@ BROUGHT_KEPT_SECONDS = 60 * 60
 FAILURES_OF_A_STORE = 10
 """If so many deletions fail for now, and none succeeds, the rest can wait."""
 
+FAILURES_TOLD = 5
+"""So many are told in the log."""
+
 MANIFESTS_AT_ONCE = 500
 
 CHUNKS_AT_ONCE = 500
@@ -101,12 +104,15 @@ class GarbageCollector:
             pass
         chunk_count = size_bytes = 0
         failures: dict[bytes, StoreError] = {}
-        while found := await self._find(before_us):
-            deleted = await self._delete_pages(found, before_us, failures)
-            chunk_count += len(deleted)
-            size_bytes += sum(chunk.size_bytes for chunk in deleted)
-            if not deleted:
-                break
+        try:
+            while found := await self._find(before_us):
+                deleted = await self._delete_pages(found, before_us, failures)
+                chunk_count += len(deleted)
+                size_bytes += sum(chunk.size_bytes for chunk in deleted)
+                if not deleted:
+                    break
+        finally:
+            _log(failures)
         _raise_first(failures)
         return Collected(chunk_count, size_bytes, deleted=True)
 
@@ -172,13 +178,16 @@ def _may_pass(failure: StoreError) -> bool:
     return isinstance(failure, StoreUnavailable)
 
 
-def _raise_first(failures: Mapping[bytes, StoreError]) -> None:
+def _log(failures: Mapping[bytes, StoreError]) -> None:
     passing = [failure for failure in failures.values() if _may_pass(failure)]
-    for failure in failures.values():
-        if not _may_pass(failure):
-            logger.error("%s", failure)
-    if passing:
-        logger.error("%s deletions failed for now, the first one so: %s", len(passing), passing[0])
+    refused = [failure for failure in failures.values() if not _may_pass(failure)]
+    for some, happened in ((passing, "failed for now"), (refused, "were refused")):
+        if some:
+            told = " ".join(map(str, some[:FAILURES_TOLD]))
+            logger.error("%s deletions of garbage %s: %s", len(some), happened, told)
+
+
+def _raise_first(failures: Mapping[bytes, StoreError]) -> None:
     for failure in failures.values():
         # What keeps a chunk from being deleted keeps no caller from anything.
         raise refusal(StoreUnavailable(str(failure))) from failure

@@ -297,8 +297,8 @@ class Chunks(Protocol):
 
         Also those condemned five minutes ago or earlier: what was condemned more recently belongs
         to a collection that is perhaps at work. The longest untouched come first, and what an
-        earlier collection could not delete therefore after the rest. Each call reads the whole
-        index, so ask for many at a time.
+        earlier collection could not delete therefore after the rest of that time. Each call reads
+        the whole index, so ask for many at a time.
         """
         ...
 
@@ -329,7 +329,7 @@ class Chunks(Protocol):
         """Lets others have chunks that could not be deleted, if they were condemned at that time.
 
         They count as missing, and are garbage until somebody uploads them, as if they had last
-        been touched shortly before a time: `garbage` finds them after the rest.
+        been touched shortly before a time.
         """
         ...
 

@@ -171,9 +171,7 @@ def test_a_candidate_that_is_overtaken_and_fails_is_logged(
     assert ["too late" in message for message in caplog.messages] == [True]
 
 
-def test_what_handles_the_log_may_ask_for_the_status(
-    registry: MemoryRegistry, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_what_handles_the_log_may_ask_for_the_status(registry: MemoryRegistry) -> None:
     heard: list[LiveState] = []
     with (
         LiveModel(REFERENCE, loader=Model) as live,
@@ -184,9 +182,12 @@ def test_what_handles_the_log_may_ask_for_the_status(
     assert heard[0] is LiveState.FAILED
 
 
-def test_what_handles_the_log_may_raise(registry: MemoryRegistry) -> None:
+@pytest.mark.parametrize("error", [RuntimeError, SystemExit])
+def test_what_handles_the_log_may_raise(
+    registry: MemoryRegistry, error: type[BaseException]
+) -> None:
     def complain() -> None:
-        raise RuntimeError("the disk is full")
+        raise error("the disk is full")
 
     with handling(complain), LiveModel(REFERENCE, loader=Model) as live:
         registry.move(registry.add("broken"))
@@ -216,7 +217,7 @@ def test_the_end_of_an_outage_and_a_swap_are_logged(
         registry.come_back()
         registry.move(registry.add("sound"))
         wait_for_text(live, "sound")
-    assert "fraud/tc@champion is watched again." in caplog.messages
+    assert "fraud/tc@champion is watched now." in caplog.messages
     assert "fraud/tc:2 serves for fraud/tc@champion." in caplog.messages
 
 
