@@ -100,16 +100,21 @@ async def test_clients_do_not_upload_where_s3_does_not_answer(strict: str) -> No
     assert not await takes_uploads("http://127.0.0.1:9")
 
 
-async def test_what_was_brought_and_kept_is_a_chunk(access: S3DirectAccess, strict: str) -> None:
+@pytest.mark.parametrize("prefix", ["prefix", "env=prod", "my models/a+b", ""])
+async def test_what_was_brought_and_kept_is_a_chunk(strict: str, prefix: str) -> None:
+    location, options = S3Location(BUCKET, prefix), S3Options(endpoint_url=strict)
+    access = S3DirectAccess(location, options=options)
+    await access.open()
     await bring(access, "kept")
     assert await access.brought([CHUNK], batch="kept") == [CHUNK]
     assert await access.brought([CHUNK], batch="another") == []
     assert await access.keep([CHUNK.digest], batch="kept") == {}
-    store = S3ChunkStore(LOCATION, options=S3Options(endpoint_url=strict))
+    store = S3ChunkStore(location, options=options)
     await store.open()
     assert await store.get(CHUNK.digest, CHUNK.size_bytes) == DATA
     await store.close()
     (request,) = await access.sign_gets([CHUNK.digest], seconds=60)
+    await access.close()
     assert await made(request) == (http.client.OK, DATA)
 
 

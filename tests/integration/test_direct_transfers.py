@@ -79,8 +79,8 @@ def answers(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, int]]:
     made: list[tuple[str, int]] = []
     attempt = Direct._attempt
 
-    def note(self: Direct, request: SignedRequest, *rest: Any) -> tuple[int, bytes]:
-        status, data = attempt(self, request, *rest)
+    def note(self: Direct, request: SignedRequest, *rest: Any, anew: bool) -> tuple[int, bytes]:
+        status, data = attempt(self, request, *rest, anew=anew)
         made.append((request.method, status))
         return status, data
 
@@ -179,7 +179,7 @@ def test_wrong_bytes_from_s3_are_fetched_again_through_the_server(
 ) -> None:
     with Client(server.address, cache=False) as client:
         client.push("wrong", files, capture=False)
-        monkeypatch.setattr(Direct, "_attempt", lambda *_: (200, b"wrong"))
+        monkeypatch.setattr(Direct, "_attempt", lambda *_, **__: (200, b"wrong"))
         client.pull("wrong", tmp_path / "pulled")
     assert contents(tmp_path / "pulled") == contents(files)
 

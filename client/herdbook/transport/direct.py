@@ -42,9 +42,6 @@ _FAILURES: Final = 3
 """After so many requests in a row that failed, none is made for a while."""
 
 _REST_SECONDS: Final = 60.0
-_ATTEMPTS: Final = 2
-"""A connection that was kept open may have been closed at the other end."""
-
 _OK: Final = 200
 
 
@@ -138,11 +135,12 @@ class Direct:
         if request.method != method or not _is_harmless(request, encrypted=self._tls is not None):
             self.rest(f"the server signed a request that is not made: {request.method}")
             return None
-        for _ in range(_ATTEMPTS):
+        # A connection that was kept open may have been closed at the other end.
+        for anew in (False, True):
             if not self.usable:
                 return None
             try:
-                status, data = self._attempt(request, body, breaks_off)
+                status, data = self._attempt(request, body, breaks_off, anew=anew)
             except Cancelled:
                 return None
             except (OSError, ValueError, http.client.HTTPException) as error:
@@ -159,7 +157,7 @@ class Direct:
         return None
 
     def _attempt(
-        self, request: SignedRequest, body: bytes | None, breaks_off: BreaksOff
+        self, request: SignedRequest, body: bytes | None, breaks_off: BreaksOff, *, anew: bool
     ) -> tuple[int, bytes]:
         """Makes a request once; returns the status and the body of the answer."""
         parts = urlsplit(request.url)
@@ -167,7 +165,7 @@ class Direct:
         headers = dict(request.headers)
         if body is not None:
             headers["Content-Length"] = str(len(body))
-        with self._connected(parts, breaks_off) as connection:
+        with self._connected(parts, breaks_off, anew=anew) as connection:
             target = f"{parts.path}?{parts.query}"
             pieces = None if body is None else _pieces(body, give_up_at)
             connection.request(request.method, target, pieces, headers)
@@ -180,11 +178,11 @@ class Direct:
 
     @contextmanager
     def _connected(
-        self, parts: SplitResult, breaks_off: BreaksOff
+        self, parts: SplitResult, breaks_off: BreaksOff, *, anew: bool
     ) -> Iterator[http.client.HTTPConnection]:
         """Lends a connection, which can be used again unless the block raises."""
         origin = f"{parts.scheme}://{parts.netloc}"
-        connection = self._take(origin) or self._new_connection(parts)
+        connection = (None if anew else self._take(origin)) or self._new_connection(parts)
         try:
             with breaks_off(lambda: _break(connection)):
                 _connect(connection)
@@ -242,7 +240,7 @@ def _read(answer: http.client.HTTPResponse, give_up_at: float) -> bytes:
     data = bytearray()
     while len(data) <= MAX_CHUNK_BYTES:
         _check(give_up_at)
-        piece = answer.read(min(_PIECE_BYTES, MAX_CHUNK_BYTES + 1 - len(data)))
+        piece = answer.read1(min(_PIECE_BYTES, MAX_CHUNK_BYTES + 1 - len(data)))
         if not piece:
             break
         data += piece
@@ -256,6 +254,7 @@ def _check(give_up_at: float) -> None:
 
 def _break(connection: http.client.HTTPConnection) -> None:
     """Has whoever waits for an answer wait no longer."""
-    with suppress(OSError):
-        if connection.sock is not None:
-            connection.sock.shutdown(socket.SHUT_RDWR)
+    sock = connection.sock
+    if sock is not None:
+        with suppress(OSError):
+            socket.socket.shutdown(sock, socket.SHUT_RDWR)

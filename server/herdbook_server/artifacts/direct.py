@@ -140,8 +140,8 @@ class DirectTransfers:
 
         await self._admission.admit(model, brought, keep)
         await _discard(access, [chunk.digest for chunk in brought], batch)
-        known = {chunk.digest for chunk in chunks} - unknown
-        return sorted(known | {chunk.digest for chunk in brought})
+        # Asked anew: the same confirmation may have been under way twice.
+        return sorted({chunk.digest for chunk in chunks} - await self._unknown(model, chunks))
 
     async def _unknown(self, model: str, chunks: Sequence[ChunkRef]) -> set[bytes]:
         digests = [chunk.digest for chunk in chunks]

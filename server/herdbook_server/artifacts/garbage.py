@@ -95,11 +95,6 @@ class GarbageCollector:
             return await self._delete_all(before_us)
 
     async def _delete_all(self, before_us: int) -> Collected:
-        if self._direct is not None:
-            with translated():
-                await self._direct.discard_before(
-                    self._clock.now_us() - BROUGHT_KEPT_SECONDS * _MICROSECONDS
-                )
         while await self._delete_manifests(before_us):
             pass
         chunk_count = size_bytes = 0
@@ -113,8 +108,18 @@ class GarbageCollector:
                     break
         finally:
             _log(failures)
+        await self._discard_brought()
         _raise_first(failures)
         return Collected(chunk_count, size_bytes, deleted=True)
+
+    async def _discard_brought(self) -> None:
+        """Delete what clients brought to the store and nobody confirmed."""
+        if self._direct is None:
+            return
+        before_us = self._clock.now_us() - BROUGHT_KEPT_SECONDS * _MICROSECONDS
+        with translated(), _in_time():
+            async with asyncio.timeout(DELETION_SECONDS):
+                await self._direct.discard_before(before_us)
 
     async def _delete_manifests(self, before_us: int) -> int:
         async with self._database.bookkeep() as records:

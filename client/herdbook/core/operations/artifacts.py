@@ -78,7 +78,7 @@ def sign_uploads(model: str, sizes: Mapping[bytes, int]) -> Operation[SignedUplo
         pb.SignUploadsRequest(model=model, chunks=_refs(sizes)),
         pb.SignUploadsResponse,
         lambda response: SignedUploads(
-            dict(zip(sizes, map(_signed, response.requests), strict=True)), response.proof
+            dict(zip(sizes, map(_signed, response.requests), strict=False)), response.proof
         ),
     )
 

@@ -159,7 +159,10 @@ class S3DirectAccess:
             await client.copy_object(
                 Bucket=self._location.bucket,
                 Key=self._key(digest),
-                CopySource=self.source(digest, batch),
+                CopySource={
+                    "Bucket": self._location.bucket,
+                    "Key": self._incoming_key(batch, digest),
+                },
                 # Not what a client may have set.
                 MetadataDirective="REPLACE",
             )
