@@ -11,6 +11,7 @@ import resource
 import subprocess
 import sys
 import threading
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -109,16 +110,7 @@ async def test_a_deletion_that_was_given_up_deletes_nothing_that_is_put_afterwar
     chunks = {digest_of(data): data for data in map(chunk_of, (1000, 2000, 3000))}
     for digest, data in chunks.items():
         await put(store, digest, data)
-    hangs, goes_on = threading.Event(), threading.Event()
-    unlink = Path.unlink
-
-    def hang(path: Path, missing_ok: bool = False) -> None:  # noqa: FBT001, FBT002 - as pathlib has it
-        if path.parent.parent.name == "chunks":
-            hangs.set()
-            goes_on.wait()
-        unlink(path, missing_ok=missing_ok)
-
-    monkeypatch.setattr(Path, "unlink", hang)
+    hangs, goes_on = hang_in_renaming(monkeypatch)
     first, *others = chunks
     deleting = asyncio.create_task(store.delete(list(chunks)))
     await asyncio.to_thread(hangs.wait)
@@ -132,6 +124,55 @@ async def test_a_deletion_that_was_given_up_deletes_nothing_that_is_put_afterwar
     await until_it_can_be_put(store, first, chunks[first])
     for digest, data in chunks.items():
         assert await store.get(digest, len(data)) == data
+
+
+async def test_a_deletion_that_hung_puts_back_what_another_process_has_put(
+    store: LocalChunkStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    other = LocalChunkStore(tmp_path)
+    await other.open()
+    await put(store, DIGEST, DATA)
+    hangs, goes_on = hang_in_renaming(monkeypatch)
+    deleting = asyncio.create_task(store.delete([DIGEST]))
+    await asyncio.to_thread(hangs.wait)
+    deleting.cancel()
+    await asyncio.wait({deleting})
+    await put(other, DIGEST, DATA)
+    goes_on.set()
+    await store.close()
+    assert await other.get(DIGEST, len(DATA)) == DATA
+    await other.close()
+
+
+async def test_a_process_that_was_stopped_deletes_nothing_that_others_have_put_meanwhile(
+    store: LocalChunkStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await put(store, DIGEST, DATA)
+    monkeypatch.setattr(local, "DELETION_SECONDS", 0.05)
+    rename = Path.rename
+
+    def stop_before(path: Path, target: Path) -> Path:
+        time.sleep(0.1)
+        return rename(path, target)
+
+    monkeypatch.setattr(Path, "rename", stop_before)
+    failures = await store.delete([DIGEST, digest_of(b"another")])
+    assert [type(failure) for failure in failures.values()] == [StoreUnavailable] * 2
+    assert await store.get(DIGEST, len(DATA)) == DATA
+
+
+def hang_in_renaming(patch: pytest.MonkeyPatch) -> tuple[threading.Event, threading.Event]:
+    """Return what is set once a deletion hangs, and what lets it go on."""
+    hangs, goes_on = threading.Event(), threading.Event()
+    rename = Path.rename
+
+    def hang(path: Path, target: Path) -> Path:
+        hangs.set()
+        goes_on.wait()
+        return rename(path, target)
+
+    patch.setattr(Path, "rename", hang)
+    return hangs, goes_on
 
 
 @pytest.mark.parametrize(
@@ -151,14 +192,14 @@ async def test_what_the_system_does_not_delete_is_told_and_holds_up_no_other(
     others = [digest_of(data) for data in (b"1", b"2")]
     for data in (b"1", DATA, b"2"):
         await put(store, digest_of(data), data)
-    unlink = Path.unlink
+    rename = Path.rename
 
-    def fail(path: Path, missing_ok: bool = False) -> None:  # noqa: FBT001, FBT002 - as pathlib has it
+    def fail(path: Path, target: Path) -> Path:
         if path.name == DIGEST.hex()[2:]:
             raise OSError(number, os.strerror(number), str(path))
-        unlink(path, missing_ok)
+        return rename(path, target)
 
-    monkeypatch.setattr(Path, "unlink", fail)
+    monkeypatch.setattr(Path, "rename", fail)
     failures = await store.delete([others[0], DIGEST, others[1]])
     assert {digest: type(failure) for digest, failure in failures.items()} == {DIGEST: kind}
     assert [chunk.digest async for chunk in store.list_chunks()] == [DIGEST]

@@ -6,28 +6,27 @@ import logging
 from contextlib import suppress
 
 _log = logging.getLogger("herdbook.live")
-_WHATEVER = (Exception, SystemExit)
 
 
 def debug(message: str, *args: object) -> None:
     """Logs what only concerns whoever looks for a mistake."""
-    with suppress(*_WHATEVER):
+    with suppress(BaseException):
         _log.debug(message, *args, stacklevel=2)
 
 
 def info(message: str, *args: object) -> None:
     """Logs what went well."""
-    with suppress(*_WHATEVER):
+    with suppress(BaseException):
         _log.info(message, *args, stacklevel=2)
 
 
 def warning(message: str, *args: object, error: BaseException | None = None) -> None:
     """Logs what went wrong, with the traceback of `error`."""
-    with suppress(*_WHATEVER):
+    with suppress(BaseException):
         _log.warning(message, *args, exc_info=error, stacklevel=2)
 
 
 def exception(message: str, *args: object) -> None:
     """Logs the error that is being handled, with its traceback."""
-    with suppress(*_WHATEVER):
+    with suppress(BaseException):
         _log.exception(message, *args, stacklevel=2)

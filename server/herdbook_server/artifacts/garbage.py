@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 from herdbook_server.artifacts.store_errors import refusal, translated
-from herdbook_server.ports.chunks import ChunkStore, StoreError, StoreUnavailable
+from herdbook_server.ports.chunks import DELETION_SECONDS, ChunkStore, StoreError, StoreUnavailable
 from herdbook_server.ports.clock import Clock
 from herdbook_server.ports.database import Database
 from herdbook_server.ports.direct import DirectAccess
@@ -33,9 +33,6 @@ MANIFESTS_AT_ONCE = 500
 
 CHUNKS_AT_ONCE = 500
 """Chunks whose deletion is one step."""
-
-DELETION_SECONDS = 120.0
-"""How long a step may take. It ends long before others may take over what it was to delete."""
 
 CHUNKS_FOUND_AT_ONCE = 20_000
 """Finding garbage reads the whole index."""

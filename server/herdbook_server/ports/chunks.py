@@ -8,6 +8,9 @@ from typing import Protocol, TypeAlias
 
 Data: TypeAlias = bytes | memoryview
 
+DELETION_SECONDS = 120.0
+"""How long deletions may take. It is long before others may take over what was to be deleted."""
+
 
 class StoreError(Exception):
     """A chunk store did not do what it was asked; the sentence is meant for the operator.
@@ -119,7 +122,8 @@ class ChunkStore(Protocol):
 
         Returns those that failed, and why. After an error some are deleted, some are not, and some
         may yet be: delete them again. After a crash a deleted chunk may be back, as one that
-        nothing refers to.
+        nothing refers to. A call takes effect within `DELETION_SECONDS` or, as far as the store can
+        see to that, not at all.
 
         The failures are:
             StoreFull, StoreMisconfigured: It is not deleted, nor will it be.

@@ -182,7 +182,7 @@ def test_what_handles_the_log_may_ask_for_the_status(registry: MemoryRegistry) -
     assert heard[0] is LiveState.FAILED
 
 
-@pytest.mark.parametrize("error", [RuntimeError, SystemExit])
+@pytest.mark.parametrize("error", [RuntimeError, SystemExit, KeyboardInterrupt])
 def test_what_handles_the_log_may_raise(
     registry: MemoryRegistry, error: type[BaseException]
 ) -> None:

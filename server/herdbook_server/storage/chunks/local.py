@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import ParamSpec, TypeAlias, TypeVar
 
 from herdbook_server.ports.chunks import (
+    DELETION_SECONDS,
     ChunkDamaged,
     ChunkMissing,
     Data,
@@ -103,16 +104,16 @@ class LocalChunkStore:
 
     async def delete(self, digests: Sequence[bytes]) -> Mapping[bytes, StoreError]:
         """Delete chunks, see `ChunkStore.delete`."""
-        given_up = threading.Event()
+        deadline = _Deadline(DELETION_SECONDS)
         failures: dict[bytes, StoreError] = {}
         try:
             for start in range(0, len(digests), _DELETED_AT_ONCE):
                 page = digests[start : start + _DELETED_AT_ONCE]
-                failures |= await _run(self._writers, self._delete, page, given_up)
+                failures |= await _run(self._writers, self._delete, page, deadline)
             return failures
         finally:
             # A thread cannot be cancelled, and must not delete what is put again from now on.
-            given_up.set()
+            deadline.pass_now()
 
     async def list_chunks(self) -> AsyncGenerator[StoredChunk, None]:
         """Yield every chunk held, see `ChunkStore.list_chunks`."""
@@ -236,23 +237,37 @@ class LocalChunkStore:
                     raise ChunkDamaged(digest, expected_bytes=size_bytes, actual_bytes=actual_bytes)
                 return file.read(size_bytes)
 
-    def _delete(
-        self, digests: Sequence[bytes], given_up: threading.Event
-    ) -> dict[bytes, StoreError]:
+    def _delete(self, digests: Sequence[bytes], deadline: _Deadline) -> dict[bytes, StoreError]:
         failures: dict[bytes, StoreError] = {}
         with self._errors("delete chunks"):
             self._require_directories()
         for digest in digests:
             name = chunk_name(digest)
             with self._dooming(name):
-                if given_up.is_set():
-                    break
                 try:
                     with self._errors(f"delete {name}"):
-                        (self._chunks / name).unlink(missing_ok=True)
+                        self._delete_one(self._chunks / name, deadline)
                 except StoreError as failure:
                     failures[digest] = failure
         return failures
+
+    def _delete_one(self, path: Path, deadline: _Deadline) -> None:
+        """Delete a file unless the deadline passes, after which others may count on it."""
+        deadline.require()
+        condemned = self._temporary / secrets.token_hex(16)
+        try:
+            path.rename(condemned)
+        except FileNotFoundError:
+            return
+        try:
+            # The call may have hung for minutes, and have taken what another process has put.
+            deadline.require()
+        except TimeoutError:
+            with contextlib.suppress(FileExistsError):
+                path.hardlink_to(condemned)
+                sync_directory(path.parent)
+            raise
+        _remove(condemned)
 
     @contextlib.contextmanager
     def _dooming(self, name: str) -> Iterator[None]:
@@ -306,6 +321,21 @@ class LocalChunkStore:
             yield
         except OSError as error:
             raise _store_error(f"The chunk store {self._root} could not {action}", error) from error
+
+
+class _Deadline:
+    """A moment that threads look at, and that may be brought forward to now."""
+
+    def __init__(self, seconds: float) -> None:
+        self._ends_at = time.monotonic() + seconds
+
+    def require(self) -> None:
+        """Raise an error of the operating system's kind once it has passed."""
+        if time.monotonic() >= self._ends_at:
+            raise TimeoutError(errno.ETIMEDOUT, os.strerror(errno.ETIMEDOUT))
+
+    def pass_now(self) -> None:
+        self._ends_at = time.monotonic()
 
 
 async def _run(
