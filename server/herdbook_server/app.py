@@ -172,13 +172,15 @@ async def _open_chunks(settings: Settings, stack: AsyncExitStack) -> ChunkStore:
 
 
 async def _open_direct(settings: Settings, stack: AsyncExitStack) -> DirectAccess | None:
-    if not settings.direct:
+    if settings.embedded_artifacts:
         return None
     from herdbook_server.storage.chunks.s3_bucket import S3Location
     from herdbook_server.storage.chunks.s3_direct import S3DirectAccess
 
     location = S3Location.parse(settings.artifacts)
-    direct = S3DirectAccess(location, endpoint_url=settings.direct_endpoint)
+    direct = S3DirectAccess(
+        location, endpoint_url=settings.direct_endpoint, offered=settings.direct
+    )
     stack.push_async_callback(direct.close)
     await direct.open()
     return direct

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import http.client
+import itertools
 import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import closing
+from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
@@ -14,12 +16,15 @@ import pytest
 from herdbook_server.ports.chunks import StoreUnavailable
 from herdbook_server.ports.direct import SignedRequest
 from herdbook_server.ports.values import ChunkRef
+from herdbook_server.storage.chunks import s3_direct
 from herdbook_server.storage.chunks.s3 import S3ChunkStore
 from herdbook_server.storage.chunks.s3_bucket import S3Location, S3Options
 from herdbook_server.storage.chunks.s3_direct import S3DirectAccess
+from herdbook_server.storage.chunks.s3_probe import S3Probe
 from tests.contract.chunk_store_suite import chunk_of, digest_of
 from tests.support.s3 import S3Endpoint, running_s3
 from tests.support.strict_s3 import Refusal, strict_s3
+from tests.support.waiting import eventually
 
 BUCKET = "direct"
 LOCATION = S3Location(BUCKET, "prefix")
@@ -153,15 +158,59 @@ async def test_requests_to_aws_go_to_the_region(
     monkeypatch.delenv("AWS_ENDPOINT_URL_S3")
     monkeypatch.setenv("AWS_DEFAULT_REGION", "eu-west-1")
     access = S3DirectAccess(LOCATION, options=S3Options())
-    monkeypatch.setattr("herdbook_server.storage.chunks.s3_direct.found_out", refuse)
+    monkeypatch.setattr(S3Probe, "run", refuse)
     await access.open()
     (request,) = await access.sign_gets([CHUNK.digest], seconds=60)
     await access.close()
     assert request.url.startswith(f"https://{BUCKET}.s3.eu-west-1.amazonaws.com/prefix/chunks/")
 
 
+async def test_an_endpoint_from_a_profile_is_not_aws(
+    strict: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (tmp_path / "config").write_text("[default]\nendpoint_url = https://s3.example.org\n")
+    monkeypatch.delenv("AWS_ENDPOINT_URL_S3")
+    monkeypatch.setenv("AWS_CONFIG_FILE", str(tmp_path / "config"))
+    monkeypatch.setattr(S3Probe, "run", refuse)
+    access = S3DirectAccess(LOCATION)
+    await access.open()
+    (request,) = await access.sign_gets([CHUNK.digest], seconds=60)
+    await access.close()
+    assert request.url.startswith(f"https://s3.example.org/{BUCKET}/prefix/chunks/")
+
+
 async def refuse(_: object) -> str:
     return "It is not asked."
+
+
+async def test_clients_upload_once_s3_has_answered(
+    strict: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(s3_direct, "PROBE_AGAIN_SECONDS", 0.01)
+    run, answers = S3Probe.run, itertools.chain([False] * 3, itertools.repeat(True))
+
+    async def run_later(probe: S3Probe) -> str | None:
+        if not next(answers):
+            raise StoreUnavailable("S3 is away.")
+        return await run(probe)
+
+    monkeypatch.setattr(S3Probe, "run", run_later)
+    access = S3DirectAccess(LOCATION, options=S3Options(endpoint_url=strict))
+    await access.open()
+    await eventually(lambda: access.takes_uploads, "S3 was probed")
+    await access.close()
+
+
+async def test_what_is_not_offered_any_more_is_still_discarded(
+    access: S3DirectAccess, strict: str, lax: S3Endpoint
+) -> None:
+    await bring(access, "before")
+    after = S3DirectAccess(LOCATION, options=S3Options(endpoint_url=strict), offered=False)
+    await after.open()
+    assert (after.gives_downloads, after.takes_uploads) == (False, False)
+    await after.discard_before(int((time.time() + 3600) * 1_000_000))
+    await after.close()
+    assert keys(lax, "prefix/incoming/") == []
 
 
 async def test_a_store_that_is_away_is_an_error(access: S3DirectAccess, strict: str) -> None:

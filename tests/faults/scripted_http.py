@@ -26,6 +26,9 @@ class Answer:
     is_sent: bool = True
     """False to say nothing more on this connection, for as long as the server lives."""
 
+    closes: bool = False
+    """Whether to close the connection afterwards, without having said so."""
+
     cut_to_bytes: int | None = None
     """Send so many bytes of the body, then close; 0 to close without a word."""
 
@@ -76,7 +79,7 @@ class ScriptedServer:
         lines += [f"{name}: {value}" for name, value in answer.headers.items()]
         writer.write("\r\n".join([*lines, "", ""]).encode() + answer.body[: answer.cut_to_bytes])
         await writer.drain()
-        return answer.cut_to_bytes is None
+        return answer.cut_to_bytes is None and not answer.closes
 
 
 def content_length(head: str) -> int:

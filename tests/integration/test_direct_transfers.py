@@ -17,7 +17,7 @@ import pytest
 
 from herdbook import Client
 from herdbook.core.operations.artifacts import SignedRequest
-from herdbook.transport.direct import Direct
+from herdbook.transport.direct import Exchange
 from herdbook.v1 import artifact_pb2 as pb
 from herdbook.v1.artifact_pb2_grpc import ArtifactServiceStub
 from herdbook.v1.manifest_pb2 import ChunkRef
@@ -77,14 +77,14 @@ def files(tmp_path: Path) -> Path:
 def answers(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, int]]:
     """Each signed request that a client of this process makes: its method, and the status."""
     made: list[tuple[str, int]] = []
-    attempt = Direct._attempt
+    attempt = Exchange._attempt
 
-    def note(self: Direct, request: SignedRequest, *rest: Any, anew: bool) -> tuple[int, bytes]:
+    def note(self: Exchange, request: SignedRequest, *rest: Any, anew: bool) -> tuple[int, bytes]:
         status, data = attempt(self, request, *rest, anew=anew)
         made.append((request.method, status))
         return status, data
 
-    monkeypatch.setattr(Direct, "_attempt", note)
+    monkeypatch.setattr(Exchange, "_attempt", note)
     return made
 
 
@@ -179,7 +179,7 @@ def test_wrong_bytes_from_s3_are_fetched_again_through_the_server(
 ) -> None:
     with Client(server.address, cache=False) as client:
         client.push("wrong", files, capture=False)
-        monkeypatch.setattr(Direct, "_attempt", lambda *_, **__: (200, b"wrong"))
+        monkeypatch.setattr(Exchange, "_attempt", lambda *_, **__: (200, b"wrong"))
         client.pull("wrong", tmp_path / "pulled")
     assert contents(tmp_path / "pulled") == contents(files)
 

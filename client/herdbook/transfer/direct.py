@@ -25,26 +25,27 @@ def send_directly(
     """
     large = {digest: data for digest, data in chunks.items() if len(data) >= LEAST_BYTES}
     direct = caller.direct()
-    if not large or not direct.usable:
+    if not large or not direct.sending.is_left:
         return frozenset()
     sent: set[bytes] = set()
     arrived: frozenset[bytes] = frozenset()
     sizes = {digest: len(data) for digest, data in large.items()}
     try:
         signed = caller.call(sign_uploads(model, sizes), breaks_off=cancel.breaks_off)
-        for digest in direct.send(signed.requests, large, cancel.breaks_off):
-            meter.add(moved_bytes=sizes[digest])
-            sent.add(digest)
+        with closing(direct.send(signed.requests, large, cancel.breaks_off)) as taken:
+            for digest in taken:
+                meter.add(moved_bytes=sizes[digest])
+                sent.add(digest)
         confirm = confirm_uploads(model, {each: sizes[each] for each in sent}, signed.proof)
         if sent:
             arrived = caller.call(confirm, breaks_off=cancel.breaks_off) & sent
         if len(arrived) < len(sent):
-            direct.rest("S3 took chunks that the server does not find there")
+            direct.sending.rest("S3 took chunks that the server does not find there")
     except Cancelled:
         raise
     except HerdbookError as error:
         cancel.check()
-        direct.rest(str(error))
+        direct.sending.rest(str(error))
     # They are to be sent again.
     meter.add(moved_bytes=-sum(sizes[digest] for digest in sent - arrived))
     return arrived
@@ -60,19 +61,19 @@ def fetch_directly(
     """
     large = [ref for ref in refs if ref.size_bytes >= LEAST_BYTES]
     direct = caller.direct()
-    if not large or not direct.usable:
+    if not large or not direct.fetching.is_left:
         return
     try:
         sign = sign_downloads(model, version, [ref.sha256 for ref in large])
         signed = caller.call(sign, breaks_off=cancel.breaks_off)
     except HerdbookError as error:
         cancel.check()
-        direct.rest(str(error))
+        direct.fetching.rest(str(error))
         return
     requests = dict(zip(large, signed, strict=False))
     with closing(direct.fetch(requests, cancel.breaks_off)) as answers:
         for ref, data in answers:
             if len(data) != ref.size_bytes or hashlib.sha256(data).digest() != ref.sha256:
-                direct.rest("S3 gave other bytes than the chunk's")
+                direct.fetching.rest("S3 gave other bytes than the chunk's")
             else:
                 yield ref, data

@@ -28,6 +28,9 @@ _AUTHORITIES = (
 )
 """Where Linux distributions keep the authorities they trust, in PEM."""
 
+GRPC_ROOTS: Final = "GRPC_DEFAULT_SSL_ROOTS_FILE_PATH"
+"""Names a file of authorities that gRPC trusts instead of its own."""
+
 _NO_PORT = re.compile(r"[A-Za-z0-9_.-]+|\[[0-9A-Fa-f:.]+\]")
 """A host, or an IPv6 address in brackets, and nothing else."""
 
@@ -187,7 +190,7 @@ def authorities() -> str | None:
 
     Left to itself, gRPC for Python trusts what it brings along, whatever the machine trusts.
     """
-    if os.environ.get("GRPC_DEFAULT_SSL_ROOTS_FILE_PATH"):
+    if os.environ.get(GRPC_ROOTS):
         return None
     import ssl
 

@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from contextlib import suppress
 
 from herdbook.errors import EncryptionMismatch, HerdbookError, Unavailable
-from herdbook.transport.connection import TLS, Connection, authorities
+from herdbook.transport.connection import GRPC_ROOTS, TLS, Connection, authorities
 
 _PATIENCE_SECONDS = 2.0
 """For all addresses together."""
@@ -91,7 +91,7 @@ def _checking(tls: TLS) -> ssl.SSLContext:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.set_alpn_protocols(["h2"])
     with suppress(OSError):
-        listed = tls.ca or authorities() or os.environ.get("GRPC_DEFAULT_SSL_ROOTS_FILE_PATH")
+        listed = tls.ca or authorities() or os.environ.get(GRPC_ROOTS)
         if listed:
             context.load_verify_locations(listed)
         if tls.cert and tls.key:

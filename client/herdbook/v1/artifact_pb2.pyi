@@ -374,7 +374,9 @@ class SignedRequest(_message.Message):
     """Where to; the whole address, query included."""
     @_builtins.property
     def headers(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
-        """Headers to send as they are, for the signature covers them; all of their names begin with `x-amz-`."""
+        """Headers to send as they are, for the signature covers them; all of their names begin with `x-amz-`. It covers the size of a body,
+        too: a PUT is sent with its Content-Length, not in pieces of unknown number (`Transfer-Encoding: chunked`).
+        """
 
     def __init__(
         self,

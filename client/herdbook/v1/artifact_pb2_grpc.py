@@ -157,8 +157,9 @@ class ArtifactServiceServicer(object):
 
     def SignDownloads(self, request, context):
         """Gives signed HTTP requests that fetch chunks of one version from S3. To be asked where GetManifest says `direct`; whatever cannot
-        be fetched so, DownloadChunks sends. The receiver hashes every chunk before use. Idempotent. INVALID_ARGUMENT / FIELD_INVALID (too
-        many digests, or one that is none); NOT_FOUND as DownloadChunks; FAILED_PRECONDITION / NO_MANIFEST, DIRECT_UNAVAILABLE.
+        be fetched so, DownloadChunks sends. The receiver hashes every chunk before use. Idempotent. INVALID_ARGUMENT / NAME_INVALID,
+        FIELD_INVALID (too many digests, or one that is none); NOT_FOUND as DownloadChunks; FAILED_PRECONDITION / NO_MANIFEST,
+        DIRECT_UNAVAILABLE (another server of the registry may offer it); UNAVAILABLE / STORE_UNAVAILABLE.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -166,15 +167,17 @@ class ArtifactServiceServicer(object):
 
     def SignUploads(self, request, context):
         """Gives signed HTTP requests that bring chunks to S3, each the bytes of its digest alone. To be asked where FindMissingChunks says
-        `direct`; whatever cannot be brought so, UploadChunks takes. ConfirmUploads must follow. Idempotent. INVALID_ARGUMENT /
-        FIELD_INVALID (too many chunks), CHUNK_TOO_LARGE; FAILED_PRECONDITION / DIRECT_UNAVAILABLE.
+        `direct`; whatever cannot be brought so, UploadChunks takes. ConfirmUploads must follow within the hour. Idempotent.
+        INVALID_ARGUMENT / NAME_INVALID, FIELD_INVALID (too many chunks, or a digest that is none), CHUNK_TOO_LARGE; FAILED_PRECONDITION /
+        DIRECT_UNAVAILABLE (another server of the registry may offer it); UNAVAILABLE / STORE_UNAVAILABLE.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def ConfirmUploads(self, request, context):
-        """Verifies chunks that were brought by signed requests, and makes them present for the model. Idempotent. Errors as SignUploads.
+        """Verifies chunks that were brought by signed requests, and makes them present for the model. Idempotent. Errors as SignUploads, and
+        RESOURCE_EXHAUSTED / STORE_FULL; FIELD_INVALID also for a `proof` that is none.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -67,16 +67,20 @@ class ArtifactServiceStub:
     """
     SignDownloads: _grpc.UnaryUnaryMultiCallable[_artifact_pb2.SignDownloadsRequest, _artifact_pb2.SignDownloadsResponse]
     """Gives signed HTTP requests that fetch chunks of one version from S3. To be asked where GetManifest says `direct`; whatever cannot
-    be fetched so, DownloadChunks sends. The receiver hashes every chunk before use. Idempotent. INVALID_ARGUMENT / FIELD_INVALID (too
-    many digests, or one that is none); NOT_FOUND as DownloadChunks; FAILED_PRECONDITION / NO_MANIFEST, DIRECT_UNAVAILABLE.
+    be fetched so, DownloadChunks sends. The receiver hashes every chunk before use. Idempotent. INVALID_ARGUMENT / NAME_INVALID,
+    FIELD_INVALID (too many digests, or one that is none); NOT_FOUND as DownloadChunks; FAILED_PRECONDITION / NO_MANIFEST,
+    DIRECT_UNAVAILABLE (another server of the registry may offer it); UNAVAILABLE / STORE_UNAVAILABLE.
     """
     SignUploads: _grpc.UnaryUnaryMultiCallable[_artifact_pb2.SignUploadsRequest, _artifact_pb2.SignUploadsResponse]
     """Gives signed HTTP requests that bring chunks to S3, each the bytes of its digest alone. To be asked where FindMissingChunks says
-    `direct`; whatever cannot be brought so, UploadChunks takes. ConfirmUploads must follow. Idempotent. INVALID_ARGUMENT /
-    FIELD_INVALID (too many chunks), CHUNK_TOO_LARGE; FAILED_PRECONDITION / DIRECT_UNAVAILABLE.
+    `direct`; whatever cannot be brought so, UploadChunks takes. ConfirmUploads must follow within the hour. Idempotent.
+    INVALID_ARGUMENT / NAME_INVALID, FIELD_INVALID (too many chunks, or a digest that is none), CHUNK_TOO_LARGE; FAILED_PRECONDITION /
+    DIRECT_UNAVAILABLE (another server of the registry may offer it); UNAVAILABLE / STORE_UNAVAILABLE.
     """
     ConfirmUploads: _grpc.UnaryUnaryMultiCallable[_artifact_pb2.ConfirmUploadsRequest, _artifact_pb2.ConfirmUploadsResponse]
-    """Verifies chunks that were brought by signed requests, and makes them present for the model. Idempotent. Errors as SignUploads."""
+    """Verifies chunks that were brought by signed requests, and makes them present for the model. Idempotent. Errors as SignUploads, and
+    RESOURCE_EXHAUSTED / STORE_FULL; FIELD_INVALID also for a `proof` that is none.
+    """
     ReadFile: _grpc.UnaryStreamMultiCallable[_artifact_pb2.ReadFileRequest, _artifact_pb2.ReadFileResponse]
     """Streams a byte range of one file of a version, in at least one message. Idempotent. NOT_FOUND / VERSION_NOT_FOUND …,
     FILE_NOT_FOUND; OUT_OF_RANGE / OFFSET_OUT_OF_RANGE; FAILED_PRECONDITION / NO_MANIFEST; DATA_LOSS / CHUNK_LOST.
@@ -131,16 +135,20 @@ class ArtifactServiceAsyncStub(ArtifactServiceStub):
     """
     SignDownloads: _aio.UnaryUnaryMultiCallable[_artifact_pb2.SignDownloadsRequest, _artifact_pb2.SignDownloadsResponse]  # type: ignore[assignment]
     """Gives signed HTTP requests that fetch chunks of one version from S3. To be asked where GetManifest says `direct`; whatever cannot
-    be fetched so, DownloadChunks sends. The receiver hashes every chunk before use. Idempotent. INVALID_ARGUMENT / FIELD_INVALID (too
-    many digests, or one that is none); NOT_FOUND as DownloadChunks; FAILED_PRECONDITION / NO_MANIFEST, DIRECT_UNAVAILABLE.
+    be fetched so, DownloadChunks sends. The receiver hashes every chunk before use. Idempotent. INVALID_ARGUMENT / NAME_INVALID,
+    FIELD_INVALID (too many digests, or one that is none); NOT_FOUND as DownloadChunks; FAILED_PRECONDITION / NO_MANIFEST,
+    DIRECT_UNAVAILABLE (another server of the registry may offer it); UNAVAILABLE / STORE_UNAVAILABLE.
     """
     SignUploads: _aio.UnaryUnaryMultiCallable[_artifact_pb2.SignUploadsRequest, _artifact_pb2.SignUploadsResponse]  # type: ignore[assignment]
     """Gives signed HTTP requests that bring chunks to S3, each the bytes of its digest alone. To be asked where FindMissingChunks says
-    `direct`; whatever cannot be brought so, UploadChunks takes. ConfirmUploads must follow. Idempotent. INVALID_ARGUMENT /
-    FIELD_INVALID (too many chunks), CHUNK_TOO_LARGE; FAILED_PRECONDITION / DIRECT_UNAVAILABLE.
+    `direct`; whatever cannot be brought so, UploadChunks takes. ConfirmUploads must follow within the hour. Idempotent.
+    INVALID_ARGUMENT / NAME_INVALID, FIELD_INVALID (too many chunks, or a digest that is none), CHUNK_TOO_LARGE; FAILED_PRECONDITION /
+    DIRECT_UNAVAILABLE (another server of the registry may offer it); UNAVAILABLE / STORE_UNAVAILABLE.
     """
     ConfirmUploads: _aio.UnaryUnaryMultiCallable[_artifact_pb2.ConfirmUploadsRequest, _artifact_pb2.ConfirmUploadsResponse]  # type: ignore[assignment]
-    """Verifies chunks that were brought by signed requests, and makes them present for the model. Idempotent. Errors as SignUploads."""
+    """Verifies chunks that were brought by signed requests, and makes them present for the model. Idempotent. Errors as SignUploads, and
+    RESOURCE_EXHAUSTED / STORE_FULL; FIELD_INVALID also for a `proof` that is none.
+    """
     ReadFile: _aio.UnaryStreamMultiCallable[_artifact_pb2.ReadFileRequest, _artifact_pb2.ReadFileResponse]  # type: ignore[assignment]
     """Streams a byte range of one file of a version, in at least one message. Idempotent. NOT_FOUND / VERSION_NOT_FOUND …,
     FILE_NOT_FOUND; OUT_OF_RANGE / OFFSET_OUT_OF_RANGE; FAILED_PRECONDITION / NO_MANIFEST; DATA_LOSS / CHUNK_LOST.
@@ -228,8 +236,9 @@ class ArtifactServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_artifact_pb2.SignDownloadsResponse, _abc.Awaitable[_artifact_pb2.SignDownloadsResponse]]:
         """Gives signed HTTP requests that fetch chunks of one version from S3. To be asked where GetManifest says `direct`; whatever cannot
-        be fetched so, DownloadChunks sends. The receiver hashes every chunk before use. Idempotent. INVALID_ARGUMENT / FIELD_INVALID (too
-        many digests, or one that is none); NOT_FOUND as DownloadChunks; FAILED_PRECONDITION / NO_MANIFEST, DIRECT_UNAVAILABLE.
+        be fetched so, DownloadChunks sends. The receiver hashes every chunk before use. Idempotent. INVALID_ARGUMENT / NAME_INVALID,
+        FIELD_INVALID (too many digests, or one that is none); NOT_FOUND as DownloadChunks; FAILED_PRECONDITION / NO_MANIFEST,
+        DIRECT_UNAVAILABLE (another server of the registry may offer it); UNAVAILABLE / STORE_UNAVAILABLE.
         """
 
     @_abc_1.abstractmethod
@@ -239,8 +248,9 @@ class ArtifactServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_artifact_pb2.SignUploadsResponse, _abc.Awaitable[_artifact_pb2.SignUploadsResponse]]:
         """Gives signed HTTP requests that bring chunks to S3, each the bytes of its digest alone. To be asked where FindMissingChunks says
-        `direct`; whatever cannot be brought so, UploadChunks takes. ConfirmUploads must follow. Idempotent. INVALID_ARGUMENT /
-        FIELD_INVALID (too many chunks), CHUNK_TOO_LARGE; FAILED_PRECONDITION / DIRECT_UNAVAILABLE.
+        `direct`; whatever cannot be brought so, UploadChunks takes. ConfirmUploads must follow within the hour. Idempotent.
+        INVALID_ARGUMENT / NAME_INVALID, FIELD_INVALID (too many chunks, or a digest that is none), CHUNK_TOO_LARGE; FAILED_PRECONDITION /
+        DIRECT_UNAVAILABLE (another server of the registry may offer it); UNAVAILABLE / STORE_UNAVAILABLE.
         """
 
     @_abc_1.abstractmethod
@@ -249,7 +259,9 @@ class ArtifactServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _artifact_pb2.ConfirmUploadsRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_artifact_pb2.ConfirmUploadsResponse, _abc.Awaitable[_artifact_pb2.ConfirmUploadsResponse]]:
-        """Verifies chunks that were brought by signed requests, and makes them present for the model. Idempotent. Errors as SignUploads."""
+        """Verifies chunks that were brought by signed requests, and makes them present for the model. Idempotent. Errors as SignUploads, and
+        RESOURCE_EXHAUSTED / STORE_FULL; FIELD_INVALID also for a `proof` that is none.
+        """
 
     @_abc_1.abstractmethod
     def ReadFile(

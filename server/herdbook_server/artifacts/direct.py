@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import logging
+import re
 import secrets
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
@@ -31,8 +33,11 @@ SECONDS: Final = 15 * 60
 CHUNKS_AT_ONCE_MAX: Final = 250
 """Each is a request that is signed, or one to the store."""
 
+CONFIRMED_AT_ONCE: Final = 4
+"""Confirmations under way; each takes two or three requests to the store for each chunk."""
+
 _PROOF_BYTES: Final = 16
-_PROOF_MAX_LENGTH: Final = 64
+_PROOF: Final = re.compile(f"[0-9a-f]{{{2 * _PROOF_BYTES}}}")
 _MICROSECONDS: Final = 1_000_000
 
 
@@ -58,11 +63,12 @@ class DirectTransfers:
         self._clock = clock
         self._access = access
         self._admission = Admission(database=database, clock=clock)
+        self._confirmations = asyncio.Semaphore(CONFIRMED_AT_ONCE)
 
     @property
     def gives_downloads(self) -> bool:
         """Whether clients may fetch chunks from the store."""
-        return self._access is not None
+        return self._access is not None and self._access.gives_downloads
 
     @property
     def takes_uploads(self) -> bool:
@@ -79,7 +85,7 @@ class DirectTransfers:
             NoManifest: The version's contents lie outside the registry.
             StoreUnavailable: Nothing can be signed now.
         """
-        if self._access is None:
+        if self._access is None or not self._access.gives_downloads:
             raise _unavailable("downloads")
         rules.check_name(model)
         rules.check_number(version, field="version")
@@ -126,9 +132,14 @@ class DirectTransfers:
         """
         access = self._taking()
         _check(model, chunks)
-        if not 1 <= len(proof) <= _PROOF_MAX_LENGTH or not proof.isalnum():
+        if not _PROOF.fullmatch(proof):
             raise refuse(FieldInvalid, "proof", "This is no proof that the server gave.")
-        batch = _batch(model, proof)
+        async with self._confirmations:
+            return await self._confirm(access, model, chunks, _batch(model, proof))
+
+    async def _confirm(
+        self, access: DirectAccess, model: str, chunks: Sequence[ChunkRef], batch: str
+    ) -> Sequence[bytes]:
         unknown = await self._unknown(model, chunks)
         with translated():
             brought = await access.brought(

@@ -29,8 +29,13 @@ class DirectAccess(Protocol):
     """
 
     @property
+    def gives_downloads(self) -> bool:
+        """Whether clients may fetch chunks."""
+        ...
+
+    @property
     def takes_uploads(self) -> bool:
-        """Whether the store was seen to refuse what a signed request does not cover."""
+        """Whether clients may bring chunks: the store refuses what a request is not signed for."""
         ...
 
     async def open(self) -> None:

@@ -148,7 +148,7 @@ class MemoryAccess:
     """A place where clients bring chunks to, by batch and digest."""
 
     def __init__(self, store: ChunkStore) -> None:
-        self.takes_uploads = True
+        self.gives_downloads = self.takes_uploads = True
         self.incoming: dict[tuple[str, bytes], bytes] = {}
         self.kept: list[bytes] = []
         self.failure: StoreError | None = None

@@ -53,7 +53,7 @@ async def test_what_was_brought_is_stored_known_and_discarded(barn: Barn) -> Non
 
 async def test_what_the_model_knows_is_confirmed_without_being_brought(barn: Barn) -> None:
     barn.index.known.add((MODEL, ref(DATA).digest))
-    assert await barn.confirm("proof", DATA) == [ref(DATA).digest]
+    assert await barn.confirm("0" * 32, DATA) == [ref(DATA).digest]
 
 
 async def test_what_is_stored_is_not_copied_but_becomes_known(barn: Barn) -> None:

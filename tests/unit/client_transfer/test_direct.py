@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import socket
+import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import closing
 
@@ -12,9 +14,11 @@ from herdbook.core.manifests import MAX_CHUNK_BYTES
 from herdbook.core.operations.artifacts import SignedRequest
 from herdbook.transfer.cancellation import CancelToken
 from herdbook.transport import direct as transport
+from herdbook.transport import direct_connections
 from herdbook.transport.connection import TLS, Connection
-from herdbook.transport.direct import Direct
+from herdbook.transport.direct import Direct, Patience
 from tests.faults.scripted_http import RESET, STALL, Answer, ScriptedServer, error, scripted_server
+from tests.support.ports import LOOPBACK, free_port
 from tests.support.waiting import eventually
 
 DEADLINE_SECONDS = 20
@@ -93,13 +97,14 @@ async def test_a_store_that_fails_is_left_alone_for_a_while(
 ) -> None:
     store.script = [error(403, "AccessDenied")]
     assert await fetched(direct, store, *map(str, range(50))) == {}
-    assert not direct.usable
+    assert not direct.fetching.is_left
+    assert direct.sending.is_left
     assert len(store.requests) < 30
     asked = len(store.requests)
     assert await fetched(direct, store, "a") == {}
     assert len(store.requests) == asked
     store.script = [GOOD]
-    direct._rests_until = 0.0
+    direct.fetching._rests_until = 0.0
     assert await fetched(direct, store, "a") == {"a": b"chunk"}
 
 
@@ -117,7 +122,77 @@ async def test_a_connection_is_used_again(direct: Direct, store: ScriptedServer)
     store.script = [GOOD]
     for name in "abc":
         assert await fetched(direct, store, name) == {name: b"chunk"}
-    assert [len(idle) for idle in direct._idle.values()] == [1]
+    assert [len(idle) for idle in direct._connections._idle.values()] == [1]
+
+
+async def test_a_connection_that_the_store_closed_is_replaced(
+    direct: Direct, store: ScriptedServer
+) -> None:
+    store.script = [Answer(body=b"chunk", closes=True)]
+    for name in "abc":
+        assert await fetched(direct, store, name) == {name: b"chunk"}
+    assert len(store.requests) == 3
+
+
+async def test_a_store_that_cannot_be_reached_is_tried_once(
+    direct: Direct, caplog: pytest.LogCaptureFixture
+) -> None:
+    nobody = f"http://{LOOPBACK}:{free_port()}"
+    requests = {name: request(f"{nobody}/{name}") for name in "abc"}
+    breaks_off = CancelToken().breaks_off
+    assert await asyncio.to_thread(lambda: dict(direct.fetch(requests, breaks_off))) == {}
+    assert not direct.fetching.is_left
+    (record,) = caplog.records
+    assert f"{LOOPBACK} cannot be reached" in record.getMessage()
+
+
+async def test_a_host_with_addresses_that_do_not_answer_is_given_up(
+    direct: Direct, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[float | None] = []
+
+    class Silent(socket.socket):
+        def connect(self, address: object) -> None:
+            asked.append(self.gettimeout())
+            raise TimeoutError("timed out")
+
+    addresses = socket.getaddrinfo(LOOPBACK, 9, type=socket.SOCK_STREAM) * 3
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: addresses)
+    monkeypatch.setattr(socket, "socket", Silent)
+    monkeypatch.setattr(direct_connections, "_CONNECT_SECONDS", 0.5)
+    breaks_off = CancelToken().breaks_off
+    calls = {"a": request("http://s3.test/a")}
+    assert await asyncio.to_thread(lambda: dict(direct.fetch(calls, breaks_off))) == {}
+    assert len(asked) == 3
+    assert all(seconds is not None and 0 < seconds <= 0.5 for seconds in asked)
+
+
+async def test_a_store_behind_a_proxy_is_left_to_the_server(
+    direct: Direct, store: ScriptedServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("http_proxy", f"http://{LOOPBACK}:9")
+    monkeypatch.setenv("no_proxy", "")
+    store.script = [GOOD]
+    assert await fetched(direct, store, "a") == {}
+    monkeypatch.setenv("no_proxy", LOOPBACK)
+    direct.fetching._rests_until = 0.0
+    assert await fetched(direct, store, "a") == {"a": b"chunk"}
+
+
+def test_each_rest_is_longer_until_something_succeeds(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = 0.0
+    monkeypatch.setattr(time, "monotonic", lambda: now)
+    patience, rests = Patience(wanted=True), []
+    for _ in range(8):
+        began = now
+        patience.rest("S3 is away")
+        while not patience.is_left:
+            now += 1
+        rests.append(now - began)
+    assert rests == [60, 120, 240, 480, 960, 960, 960, 960]
+    patience.succeeded()
+    patience.rest("S3 is away")
+    assert patience._rests_until - now == 60
 
 
 async def test_more_than_a_chunk_is_not_read(direct: Direct, store: ScriptedServer) -> None:
@@ -129,9 +204,29 @@ async def test_more_than_a_chunk_is_not_read(direct: Direct, store: ScriptedServ
 async def test_a_request_takes_no_longer_than_it_may(
     direct: Direct, store: ScriptedServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(transport, "_REQUEST_SECONDS", 0.0)
+    monkeypatch.setattr(transport, "_REQUEST_SECONDS", 0.1)
+    monkeypatch.setattr(transport, "_LOOK_SECONDS", 0.1)
+    store.script = [STALL]
+    async with asyncio.timeout(DEADLINE_SECONDS):
+        assert await fetched(direct, store, "a") == {}
+
+
+async def test_an_answer_that_is_cut_short_is_none(direct: Direct, store: ScriptedServer) -> None:
+    store.script = [Answer(body=b"chunk", cut_to_bytes=2), GOOD]
+    assert await fetched(direct, store, "a") == {"a": b"chunk"}
+
+
+async def test_answers_that_nobody_takes_are_few(direct: Direct, store: ScriptedServer) -> None:
     store.script = [GOOD]
-    assert await fetched(direct, store, "a") == {}
+
+    def consume() -> int:
+        requests = {name: request(f"{store.url}/{name}") for name in range(100)}
+        with closing(direct.fetch(requests, CancelToken().breaks_off)) as answers:
+            next(answers)
+            time.sleep(0.3)
+            return len(store.requests)
+
+    assert await asyncio.to_thread(consume) <= 8
 
 
 async def test_who_encrypts_makes_no_request_in_the_clear(store: ScriptedServer) -> None:
@@ -175,6 +270,20 @@ async def test_a_request_that_hangs_is_given_up_with_the_transfer(
     async with asyncio.timeout(DEADLINE_SECONDS):
         cancel.cancel()
         assert await fetching == {}
+
+
+async def test_a_consumer_that_fails_waits_for_no_request(
+    direct: Direct, store: ScriptedServer
+) -> None:
+    store.script = [GOOD, STALL]
+
+    def consume() -> None:
+        requests = {name: request(f"{store.url}/{name}") for name in "abc"}
+        with closing(direct.fetch(requests, CancelToken().breaks_off)) as answers:
+            next(answers)
+
+    async with asyncio.timeout(DEADLINE_SECONDS):
+        await asyncio.to_thread(consume)
 
 
 async def test_a_consumer_that_fails_ends_the_requests(

@@ -1,0 +1,99 @@
+"""What clients bring to a bucket by signed requests, until it is kept or discarded."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Collection, Mapping, Sequence
+from contextlib import aclosing
+from datetime import UTC, datetime, timedelta
+from typing import Final
+from urllib.parse import quote
+
+from botocore.exceptions import ClientError
+
+from herdbook_server.ports.chunks import StoreError
+from herdbook_server.ports.values import ChunkRef
+from herdbook_server.storage.chunks import s3_errors
+from herdbook_server.storage.chunks.layout import CHUNKS, chunk_name
+from herdbook_server.storage.chunks.s3_bucket import S3Bucket, failures_of
+from herdbook_server.storage.chunks.s3_signer import checksum
+
+_INCOMING: Final = "incoming"
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+class S3Incoming:
+    """Looks after the objects `prefix/incoming/BATCH/DIGEST` of a bucket.
+
+    Its methods raise `StoreError` only.
+    """
+
+    def __init__(self, bucket: S3Bucket) -> None:
+        """Look after them in a bucket that is open by then."""
+        self._bucket = bucket
+        self._location = bucket.location
+
+    def key(self, batch: str, digest: bytes) -> str:
+        """Return where a chunk is brought."""
+        return self._location.key(f"{_INCOMING}/{batch}/{digest.hex()}")
+
+    def source(self, batch: str, digest: bytes) -> str:
+        """Return the same as the header of a copy has it."""
+        return f"{self._location.bucket}/{quote(self.key(batch, digest))}"
+
+    async def brought(self, chunks: Sequence[ChunkRef], *, batch: str) -> Sequence[ChunkRef]:
+        """Look at objects, see `DirectAccess.brought`."""
+        found = await asyncio.gather(*(self._is_brought(chunk, batch) for chunk in chunks))
+        return [chunk for chunk, is_there in zip(chunks, found, strict=True) if is_there]
+
+    async def is_there(self, digest: bytes, *, batch: str) -> bool:
+        """Tell whether anything was brought in the place of a chunk."""
+        return await self._find(digest, batch) is not None
+
+    async def keep(self, digests: Collection[bytes], *, batch: str) -> Mapping[bytes, StoreError]:
+        """Copy objects inside the store, see `DirectAccess.keep`."""
+        return await failures_of({digest: self._keep(digest, batch) for digest in digests})
+
+    async def discard(self, digests: Sequence[bytes], *, batch: str) -> None:
+        """Delete objects, see `DirectAccess.discard`."""
+        await self._delete([self.key(batch, digest) for digest in digests])
+
+    async def discard_before(self, before_us: int) -> None:
+        """Delete objects, see `DirectAccess.discard_before`."""
+        before = _EPOCH + timedelta(microseconds=before_us)
+        async with aclosing(self._bucket.list_below(self._location.key(f"{_INCOMING}/"))) as pages:
+            async for page in pages:
+                await self._delete([each["Key"] for each in page if each["LastModified"] < before])
+
+    async def _is_brought(self, chunk: ChunkRef, batch: str) -> bool:
+        # A checksum of several parts, `…-2`, is not that of the bytes.
+        return await self._find(chunk.digest, batch) == (chunk.size_bytes, checksum(chunk))
+
+    async def _find(self, digest: bytes, batch: str) -> tuple[int, str | None] | None:
+        """Return the size and the checksum of what was brought, if anything was."""
+        async with self._bucket.call("look at a chunk") as client:
+            try:
+                found = await client.head_object(
+                    Bucket=self._location.bucket,
+                    Key=self.key(batch, digest),
+                    ChecksumMode="ENABLED",
+                )
+            except ClientError as error:
+                if s3_errors.is_missing_object(error):
+                    return None
+                raise
+        return found["ContentLength"], found.get("ChecksumSHA256")
+
+    async def _keep(self, digest: bytes, batch: str) -> None:
+        async with self._bucket.call("store a chunk") as client:
+            await client.copy_object(
+                Bucket=self._location.bucket,
+                Key=self._location.key(f"{CHUNKS}/{chunk_name(digest)}"),
+                CopySource={"Bucket": self._location.bucket, "Key": self.key(batch, digest)},
+                # Not what a client may have set.
+                MetadataDirective="REPLACE",
+            )
+
+    async def _delete(self, keys: Sequence[str]) -> None:
+        for failure in (await self._bucket.delete({key: key for key in keys})).values():
+            raise failure
