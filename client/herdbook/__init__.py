@@ -124,6 +124,7 @@ if TYPE_CHECKING:
         VersionDeleted,
         VersionInUse,
         VersionNotFound,
+        VersionPurged,
         Violation,
         WatchTooWide,
     )
@@ -268,6 +269,7 @@ __all__ = [
     "VersionInUse",
     "VersionManifest",
     "VersionNotFound",
+    "VersionPurged",
     "Violation",
     "WatchTooWide",
     "__version__",

@@ -310,6 +310,10 @@ class NoManifest(FailedPrecondition):
     """The registry does not hold the files of this version."""
 
 
+class VersionPurged(FailedPrecondition):
+    """The version was deleted so long ago that its files are gone."""
+
+
 class DirectUnavailable(FailedPrecondition):
     """The server gives no direct access to its chunk store."""
 

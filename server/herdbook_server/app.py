@@ -28,6 +28,7 @@ from herdbook_server.ports.direct import DirectAccess
 from herdbook_server.registry.aliases import AliasRegistry
 from herdbook_server.registry.events import EventLog
 from herdbook_server.registry.models import ModelRegistry
+from herdbook_server.registry.retention import Retention
 from herdbook_server.registry.stages import StageRegistry
 from herdbook_server.registry.versions import VersionRegistry
 from herdbook_server.rpc.authentication import Authentication, Tokens, TokensInvalid
@@ -235,6 +236,9 @@ def _garbage_collector(settings: Settings, engines: _Engines) -> GarbageCollecto
         chunks=engines.chunks,
         direct=engines.direct,
         clock=engines.clock,
+        retention=Retention(
+            database=engines.database, clock=engines.clock, seconds=settings.retention_seconds
+        ),
         grace_seconds=settings.gc_grace_seconds,
     )
 

@@ -127,6 +127,13 @@ GcIntervalSeconds = Annotated[
         show_default="86400",
     ),
 ]
+RetentionSeconds = Annotated[
+    float | None,
+    typer.Option(
+        help="How long what is deleted can be restored, before its files go for good; 0 for ever.",
+        show_default="2592000",
+    ),
+]
 HealthIntervalSeconds = Annotated[
     float | None,
     typer.Option(
@@ -188,6 +195,7 @@ def serve(
     listen: Listen = None,
     gc_grace_seconds: GcGraceSeconds = None,
     gc_interval_seconds: GcIntervalSeconds = None,
+    retention_seconds: RetentionSeconds = None,
     database: Database = None,
     artifacts: Artifacts = None,
     direct: Direct = None,

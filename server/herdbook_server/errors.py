@@ -212,6 +212,10 @@ class WatchTooWide(FailedPrecondition):
     """More aliases lie below the prefixes of a watch than one watch follows."""
 
 
+class VersionPurged(FailedPrecondition):
+    """The version was deleted so long ago that its files are gone."""
+
+
 class DirectUnavailable(FailedPrecondition):
     """The server gives no direct access to its chunk store."""
 

@@ -65,6 +65,9 @@ class Settings(BaseSettings):
     gc_interval_seconds: Annotated[float, Field(ge=0)] = 24 * 60 * 60.0
     """How often one of the servers collects garbage by itself; 0 for never."""
 
+    retention_seconds: Annotated[float, Field(ge=0)] = 30 * 24 * 60 * 60.0
+    """How long what is deleted can be restored, before its files go for good; 0 for ever."""
+
     log_format: LogFormat = "text"
     """`text` for people, `json` for machines."""
     log_level: LogLevel = "info"

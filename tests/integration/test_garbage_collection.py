@@ -27,7 +27,12 @@ from herdbook_server.ports.chunks import (
 from herdbook_server.ports.database import Database
 from herdbook_server.ports.direct import DirectAccess
 from herdbook_server.ports.values import ChunkRef, Description, File
+from herdbook_server.registry import retention
+from herdbook_server.registry.aliases import AliasRegistry
 from herdbook_server.registry.callers import Caller
+from herdbook_server.registry.events import EventLog, EventPage
+from herdbook_server.registry.models import ModelRegistry
+from herdbook_server.registry.retention import Retention
 from herdbook_server.registry.versions import Registration, VersionRegistry
 from herdbook_server.storage.chunks.local import LocalChunkStore
 from herdbook_server.storage.sql.postgres import PostgresDatabase
@@ -36,6 +41,7 @@ from herdbook_server.upkeep import Upkeep
 from tests.unit.artifacts.memory import MemoryAccess, ref
 
 MODEL = "fraud/tc"
+ALICE = Caller("alice")
 GRACE_SECONDS = 24 * 60 * 60.0
 
 
@@ -88,7 +94,10 @@ class Barn:
     async def register(self, *chunks: bytes) -> int:
         refs = tuple(ChunkRef(sha256(data), len(data)) for data in chunks)
         registration = Registration(MODEL, Description(), files=(File("model.bin", refs),))
-        return (await self.versions.register(Caller("alice"), registration)).number
+        return (await self.versions.register(ALICE, registration)).number
+
+    async def events(self, *, kind: str) -> EventPage:
+        return await EventLog(database=self.database).search(filter=f"kind = '{kind.lower()}'")
 
     async def stored(self) -> set[bytes]:
         return {chunk.digest async for chunk in self.chunks.list_chunks()}
@@ -185,11 +194,11 @@ async def test_a_grace_time_shorter_than_the_one_set_is_of_no_effect(barn: Barn)
     assert (await barn.collector.collect(apply=True)).chunk_count == 1
 
 
-async def test_the_chunks_of_a_deleted_version_stay(barn: Barn) -> None:
+async def test_the_chunks_of_a_version_that_can_be_restored_stay(barn: Barn) -> None:
     await barn.upload(b"deleted")
     await barn.register(b"deleted")
-    await barn.versions.delete(Caller("alice"), f"{MODEL}:1")
-    barn.clock.pass_days(100)
+    await barn.versions.delete(ALICE, f"{MODEL}:1")
+    barn.clock.pass_days(29)
     await barn.collector.collect(apply=True)
     assert await barn.stored() == {sha256(b"deleted")}
 
@@ -379,6 +388,107 @@ async def _push(barn: Barn, data: bytes) -> int:
             return await barn.register(data)
         except errors.ChunksMissing:
             continue
+
+
+async def test_a_version_that_was_deleted_long_ago_loses_its_files_alone(barn: Barn) -> None:
+    await barn.upload(b"shared", b"its own")
+    for chunks in ((b"shared", b"its own"), (b"shared",)):
+        await barn.register(*chunks)
+    kept = await barn.versions.get(f"{MODEL}:1")
+    await barn.versions.delete(ALICE, f"{MODEL}:1")
+    barn.clock.pass_days(29)
+    assert (await barn.collector.collect(apply=True)).purged_version_count == 0
+    assert (await barn.collector.collect(apply=False)).purged_version_count == 0
+    barn.clock.pass_days(2)
+    assert (await barn.collector.collect(apply=False)).purged_version_count == 1
+    collected = await barn.collector.collect(apply=True)
+    assert (collected.purged_version_count, collected.chunk_count) == (1, 1)
+    assert await barn.stored() == {sha256(b"shared")}
+    purged = await barn.versions.get(f"{MODEL}:1", show_deleted=True)
+    assert purged.purged_at_us == barn.clock.now_us()
+    assert (purged.contents, purged.about) == (kept.contents, kept.about)
+    with pytest.raises(errors.VersionPurged):
+        await barn.versions.restore(ALICE, f"{MODEL}:1")
+    assert (await barn.collector.collect(apply=True)).purged_version_count == 0
+    (event,) = (await barn.events(kind="VERSION_PURGED")).items
+    assert (event.version, event.actor, event.reason) == (1, "herdbook", "retention")
+
+
+async def test_the_files_of_a_purged_version_can_be_registered_anew(barn: Barn) -> None:
+    await barn.upload(b"chunk")
+    await barn.register(b"chunk")
+    await barn.versions.delete(ALICE, f"{MODEL}:1")
+    barn.clock.pass_days(31)
+    await barn.collector.collect(apply=True)
+    with pytest.raises(errors.ChunksMissing):
+        await barn.register(b"chunk")
+    await barn.upload(b"chunk")
+    assert await barn.register(b"chunk") == 2
+    barn.clock.pass_days(31)
+    await barn.collector.collect(apply=True)
+    assert await barn.stored() == {sha256(b"chunk")}
+
+
+async def test_the_versions_of_a_model_that_was_deleted_long_ago_are_purged(barn: Barn) -> None:
+    models = ModelRegistry(database=barn.database, clock=barn.clock)
+    aliases = AliasRegistry(database=barn.database, clock=barn.clock)
+    await barn.upload(b"chunk")
+    await barn.register(b"chunk")
+    await aliases.set(ALICE, MODEL, "champion", 1)
+    await models.delete(ALICE, MODEL, force=True)
+    barn.clock.pass_days(31)
+    assert (await barn.collector.collect(apply=True)).purged_version_count == 1
+    assert await barn.stored() == set()
+    restored = await models.restore(ALICE, MODEL)
+    assert (restored.latest_version, restored.version_count) == (0, 0)
+    with pytest.raises(errors.AliasNotFound):
+        await aliases.get(MODEL, "champion")
+    await barn.upload(b"chunk")
+    assert await barn.register(b"chunk") == 2
+
+
+async def test_what_is_restored_meanwhile_is_not_purged(
+    barn: Barn, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await barn.upload(b"chunk")
+    await barn.register(b"chunk")
+    await barn.versions.delete(ALICE, f"{MODEL}:1")
+    barn.clock.pass_days(31)
+    expired = Retention._expired
+
+    async def restore_then(retention: Retention) -> Sequence[tuple[str, int]]:
+        found = await expired(retention)
+        await barn.versions.restore(ALICE, f"{MODEL}:1")
+        return found
+
+    monkeypatch.setattr(Retention, "_expired", restore_then)
+    assert (await barn.collector.collect(apply=True)).purged_version_count == 0
+    assert await barn.stored() == {sha256(b"chunk")}
+
+
+async def test_many_versions_are_purged_in_several_writes(
+    barn: Barn, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(retention, "PURGED_AT_ONCE", 2)
+    await barn.upload(b"chunk")
+    for number in range(1, 6):
+        await barn.register(b"chunk")
+        await barn.versions.delete(ALICE, f"{MODEL}:{number}")
+    barn.clock.pass_days(31)
+    assert (await barn.collector.collect(apply=True)).purged_version_count == 5
+    events = (await barn.events(kind="VERSION_PURGED")).items
+    assert [event.version for event in events] == [1, 2, 3, 4, 5]
+    assert len({event.revision for event in events}) == 3
+
+
+async def test_without_an_end_of_retention_nothing_is_purged(barn: Barn) -> None:
+    endless = Retention(database=barn.database, clock=barn.clock, seconds=0)
+    await barn.upload(b"chunk")
+    await barn.register(b"chunk")
+    await barn.versions.delete(ALICE, f"{MODEL}:1")
+    barn.clock.pass_days(10_000)
+    assert (await endless.count(), await endless.purge(ALICE)) == (0, 0)
+    assert (await barn.versions.restore(ALICE, f"{MODEL}:1")).deleted_at_us is None
 
 
 async def test_one_server_of_many_collects_garbage_now_and_then(barn: Barn) -> None:

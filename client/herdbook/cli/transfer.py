@@ -321,12 +321,18 @@ def collect_garbage(
         ),
     ] = None,
 ) -> None:
-    """Find chunks that no version lists, and delete them on request."""
+    """Find chunks that no version lists, and delete them on request.
+
+    Versions that were deleted longer ago than the server keeps them lose their files before.
+    """
     report = session.client.collect_garbage(apply=apply, grace_seconds=grace)
     if session.output.as_json:
         session.output.document(report)
         return
     found = f"{report.chunk_count} chunks, {size_text(report.size_bytes)}"
+    purged = f"{report.purged_version_count} versions that were deleted long ago"
+    if report.purged_version_count:
+        session.output.say(f"{'Purged' if report.deleted else 'Would purge'} {purged}.")
     if report.deleted:
         session.output.say(f"Deleted {found}.")
     else:

@@ -188,6 +188,8 @@ def _identity(version: Version) -> Iterator[tuple[str, str]]:
         yield "Updated", moment(version.updated_at)
     if version.deleted_at:
         yield "Deleted", moment(version.deleted_at)
+    if version.purged_at:
+        yield "Purged", moment(version.purged_at)
 
 
 def _contents(version: Version) -> Iterator[tuple[str, str]]:

@@ -674,22 +674,28 @@ class CollectGarbageResponse(_message.Message):
     CHUNK_COUNT_FIELD_NUMBER: _builtins.int
     SIZE_BYTES_FIELD_NUMBER: _builtins.int
     DELETED_FIELD_NUMBER: _builtins.int
+    PURGED_VERSION_COUNT_FIELD_NUMBER: _builtins.int
     chunk_count: _builtins.int
     """How many chunks were, or in a dry run would be, deleted."""
     size_bytes: _builtins.int
     """How many bytes they hold."""
     deleted: _builtins.bool
     """They were deleted."""
+    purged_version_count: _builtins.int
+    """How many versions, deleted longer ago than the server keeps them, lost or would lose their files for good. Chunks that only these
+    list are counted once the versions are purged.
+    """
     def __init__(
         self,
         *,
         chunk_count: _builtins.int = ...,
         size_bytes: _builtins.int = ...,
         deleted: _builtins.bool = ...,
+        purged_version_count: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["chunk_count", b"chunk_count", "deleted", b"deleted", "size_bytes", b"size_bytes"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["chunk_count", b"chunk_count", "deleted", b"deleted", "purged_version_count", b"purged_version_count", "size_bytes", b"size_bytes"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

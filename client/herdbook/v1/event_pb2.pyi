@@ -54,6 +54,8 @@ class _EventKindEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_EventKind.V
     """An alias was created or moved."""
     EVENT_KIND_ALIAS_DELETED: _EventKind.ValueType  # 13
     """An alias was deleted."""
+    EVENT_KIND_VERSION_PURGED: _EventKind.ValueType  # 14
+    """A version that was deleted long ago lost its files for good."""
 
 class EventKind(_EventKind, metaclass=_EventKindEnumTypeWrapper):
     """What happened. New kinds will be added: treat an unknown one as of no concern."""
@@ -86,6 +88,8 @@ EVENT_KIND_ALIAS_SET: EventKind.ValueType  # 12
 """An alias was created or moved."""
 EVENT_KIND_ALIAS_DELETED: EventKind.ValueType  # 13
 """An alias was deleted."""
+EVENT_KIND_VERSION_PURGED: EventKind.ValueType  # 14
+"""A version that was deleted long ago lost its files for good."""
 Global___EventKind: _TypeAlias = EventKind  # noqa: Y015
 
 @_typing.final

@@ -134,7 +134,8 @@ class ModelServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def RestoreModel(self, request, context):
-        """Undoes DeleteModel; versions, aliases and history are as they were. Restoring a model that is not deleted succeeds.
+        """Undoes DeleteModel; versions, aliases and history are as they were. Restoring a model that is not deleted succeeds. Once its
+        retention is over, its versions are purged, and deleted with their aliases; the model alone comes back.
         NOT_FOUND / MODEL_NOT_FOUND.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)

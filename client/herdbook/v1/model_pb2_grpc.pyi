@@ -62,7 +62,8 @@ class ModelServiceStub:
     one of its versions or a live replica serves one, unless force is set.
     """
     RestoreModel: _grpc.UnaryUnaryMultiCallable[_model_pb2.RestoreModelRequest, _model_pb2.RestoreModelResponse]
-    """Undoes DeleteModel; versions, aliases and history are as they were. Restoring a model that is not deleted succeeds.
+    """Undoes DeleteModel; versions, aliases and history are as they were. Restoring a model that is not deleted succeeds. Once its
+    retention is over, its versions are purged, and deleted with their aliases; the model alone comes back.
     NOT_FOUND / MODEL_NOT_FOUND.
     """
 
@@ -100,7 +101,8 @@ class ModelServiceAsyncStub(ModelServiceStub):
     one of its versions or a live replica serves one, unless force is set.
     """
     RestoreModel: _aio.UnaryUnaryMultiCallable[_model_pb2.RestoreModelRequest, _model_pb2.RestoreModelResponse]  # type: ignore[assignment]
-    """Undoes DeleteModel; versions, aliases and history are as they were. Restoring a model that is not deleted succeeds.
+    """Undoes DeleteModel; versions, aliases and history are as they were. Restoring a model that is not deleted succeeds. Once its
+    retention is over, its versions are purged, and deleted with their aliases; the model alone comes back.
     NOT_FOUND / MODEL_NOT_FOUND.
     """
 
@@ -177,7 +179,8 @@ class ModelServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _model_pb2.RestoreModelRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_model_pb2.RestoreModelResponse, _abc.Awaitable[_model_pb2.RestoreModelResponse]]:
-        """Undoes DeleteModel; versions, aliases and history are as they were. Restoring a model that is not deleted succeeds.
+        """Undoes DeleteModel; versions, aliases and history are as they were. Restoring a model that is not deleted succeeds. Once its
+        retention is over, its versions are purged, and deleted with their aliases; the model alone comes back.
         NOT_FOUND / MODEL_NOT_FOUND.
         """
 

@@ -146,6 +146,7 @@ class Version(_message.Message):
     UPDATED_AT_FIELD_NUMBER: _builtins.int
     DELETED_AT_FIELD_NUMBER: _builtins.int
     REVISION_FIELD_NUMBER: _builtins.int
+    PURGED_AT_FIELD_NUMBER: _builtins.int
     model: _builtins.str
     """The model's name."""
     number: _builtins.int
@@ -216,6 +217,10 @@ class Version(_message.Message):
     def deleted_at(self) -> _timestamp_pb2.Timestamp:
         """When it was deleted; unset while it is not. Output only."""
 
+    @_builtins.property
+    def purged_at(self) -> _timestamp_pb2.Timestamp:
+        """When its files went for good, its retention being over; unset while it can be restored. Output only."""
+
     def __init__(
         self,
         *,
@@ -243,10 +248,11 @@ class Version(_message.Message):
         updated_at: _timestamp_pb2.Timestamp | None = ...,
         deleted_at: _timestamp_pb2.Timestamp | None = ...,
         revision: _builtins.int = ...,
+        purged_at: _timestamp_pb2.Timestamp | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["created_at", b"created_at", "deleted_at", b"deleted_at", "environment", b"environment", "input_example", b"input_example", "lineage", b"lineage", "signature", b"signature", "updated_at", b"updated_at"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["created_at", b"created_at", "deleted_at", b"deleted_at", "environment", b"environment", "input_example", b"input_example", "lineage", b"lineage", "purged_at", b"purged_at", "signature", b"signature", "updated_at", b"updated_at"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["aliases", b"aliases", "author", b"author", "created_at", b"created_at", "deleted_at", b"deleted_at", "description", b"description", "digest", b"digest", "environment", b"environment", "file_count", b"file_count", "format", b"format", "framework", b"framework", "input_example", b"input_example", "label", b"label", "lineage", b"lineage", "metrics", b"metrics", "model", b"model", "number", b"number", "params", b"params", "revision", b"revision", "signature", b"signature", "size_bytes", b"size_bytes", "source_uri", b"source_uri", "stage", b"stage", "tags", b"tags", "updated_at", b"updated_at"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["aliases", b"aliases", "author", b"author", "created_at", b"created_at", "deleted_at", b"deleted_at", "description", b"description", "digest", b"digest", "environment", b"environment", "file_count", b"file_count", "format", b"format", "framework", b"framework", "input_example", b"input_example", "label", b"label", "lineage", b"lineage", "metrics", b"metrics", "model", b"model", "number", b"number", "params", b"params", "purged_at", b"purged_at", "revision", b"revision", "signature", b"signature", "size_bytes", b"size_bytes", "source_uri", b"source_uri", "stage", b"stage", "tags", b"tags", "updated_at", b"updated_at"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

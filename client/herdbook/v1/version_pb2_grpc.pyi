@@ -81,7 +81,7 @@ class VersionServiceStub:
     """
     DeleteVersion: _grpc.UnaryUnaryMultiCallable[_version_pb2.DeleteVersionRequest, _version_pb2.DeleteVersionResponse]
     """Marks a version deleted: it can no longer be resolved or pulled, its number is never used again, and it can be restored
-    until its retention ends. Deleting a deleted version succeeds. With force, aliases that point at it are deleted too.
+    until its retention ends, 30 days unless the server is set to other. Deleting a deleted version succeeds. With force, aliases that point at it are deleted too.
     INVALID_ARGUMENT / REFERENCE_INVALID (by number or label only); NOT_FOUND / VERSION_NOT_FOUND;
     FAILED_PRECONDITION / VERSION_IN_USE (an alias points at it, or a live replica serves it;
     google.rpc.PreconditionFailure lists them) unless force is set.
@@ -89,7 +89,8 @@ class VersionServiceStub:
     RestoreVersion: _grpc.UnaryUnaryMultiCallable[_version_pb2.RestoreVersionRequest, _version_pb2.RestoreVersionResponse]
     """Undoes DeleteVersion; aliases that were deleted with it stay deleted, and the stage is what it was. Restoring a version that
     is not deleted succeeds.
-    INVALID_ARGUMENT / REFERENCE_INVALID (by number or label only); NOT_FOUND / VERSION_NOT_FOUND.
+    INVALID_ARGUMENT / REFERENCE_INVALID (by number or label only); NOT_FOUND / VERSION_NOT_FOUND;
+    FAILED_PRECONDITION / VERSION_PURGED (its retention is over, and its files are gone).
     """
 
 @_typing.type_check_only
@@ -145,7 +146,7 @@ class VersionServiceAsyncStub(VersionServiceStub):
     """
     DeleteVersion: _aio.UnaryUnaryMultiCallable[_version_pb2.DeleteVersionRequest, _version_pb2.DeleteVersionResponse]  # type: ignore[assignment]
     """Marks a version deleted: it can no longer be resolved or pulled, its number is never used again, and it can be restored
-    until its retention ends. Deleting a deleted version succeeds. With force, aliases that point at it are deleted too.
+    until its retention ends, 30 days unless the server is set to other. Deleting a deleted version succeeds. With force, aliases that point at it are deleted too.
     INVALID_ARGUMENT / REFERENCE_INVALID (by number or label only); NOT_FOUND / VERSION_NOT_FOUND;
     FAILED_PRECONDITION / VERSION_IN_USE (an alias points at it, or a live replica serves it;
     google.rpc.PreconditionFailure lists them) unless force is set.
@@ -153,7 +154,8 @@ class VersionServiceAsyncStub(VersionServiceStub):
     RestoreVersion: _aio.UnaryUnaryMultiCallable[_version_pb2.RestoreVersionRequest, _version_pb2.RestoreVersionResponse]  # type: ignore[assignment]
     """Undoes DeleteVersion; aliases that were deleted with it stay deleted, and the stage is what it was. Restoring a version that
     is not deleted succeeds.
-    INVALID_ARGUMENT / REFERENCE_INVALID (by number or label only); NOT_FOUND / VERSION_NOT_FOUND.
+    INVALID_ARGUMENT / REFERENCE_INVALID (by number or label only); NOT_FOUND / VERSION_NOT_FOUND;
+    FAILED_PRECONDITION / VERSION_PURGED (its retention is over, and its files are gone).
     """
 
 class VersionServiceServicer(metaclass=_abc_1.ABCMeta):
@@ -254,7 +256,7 @@ class VersionServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_version_pb2.DeleteVersionResponse, _abc.Awaitable[_version_pb2.DeleteVersionResponse]]:
         """Marks a version deleted: it can no longer be resolved or pulled, its number is never used again, and it can be restored
-        until its retention ends. Deleting a deleted version succeeds. With force, aliases that point at it are deleted too.
+        until its retention ends, 30 days unless the server is set to other. Deleting a deleted version succeeds. With force, aliases that point at it are deleted too.
         INVALID_ARGUMENT / REFERENCE_INVALID (by number or label only); NOT_FOUND / VERSION_NOT_FOUND;
         FAILED_PRECONDITION / VERSION_IN_USE (an alias points at it, or a live replica serves it;
         google.rpc.PreconditionFailure lists them) unless force is set.
@@ -268,7 +270,8 @@ class VersionServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_version_pb2.RestoreVersionResponse, _abc.Awaitable[_version_pb2.RestoreVersionResponse]]:
         """Undoes DeleteVersion; aliases that were deleted with it stay deleted, and the stage is what it was. Restoring a version that
         is not deleted succeeds.
-        INVALID_ARGUMENT / REFERENCE_INVALID (by number or label only); NOT_FOUND / VERSION_NOT_FOUND.
+        INVALID_ARGUMENT / REFERENCE_INVALID (by number or label only); NOT_FOUND / VERSION_NOT_FOUND;
+        FAILED_PRECONDITION / VERSION_PURGED (its retention is over, and its files are gone).
         """
 
 def add_VersionServiceServicer_to_server(servicer: VersionServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

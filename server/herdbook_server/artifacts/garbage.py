@@ -6,7 +6,7 @@ import asyncio
 import logging
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from herdbook_server.artifacts.store_errors import refusal, translated
 from herdbook_server.ports.chunks import DELETION_SECONDS, ChunkStore, StoreError, StoreUnavailable
@@ -14,6 +14,8 @@ from herdbook_server.ports.clock import Clock
 from herdbook_server.ports.database import Database
 from herdbook_server.ports.direct import DirectAccess
 from herdbook_server.ports.values import ChunkRef
+from herdbook_server.registry.callers import UPKEEP, Caller
+from herdbook_server.registry.retention import Retention
 
 logger = logging.getLogger(__name__)
 
@@ -47,6 +49,7 @@ class Collected:
     chunk_count: int
     size_bytes: int
     deleted: bool
+    purged_version_count: int = 0
 
 
 class GarbageCollector:
@@ -62,17 +65,21 @@ class GarbageCollector:
         chunks: ChunkStore,
         clock: Clock,
         direct: DirectAccess | None = None,
+        retention: Retention | None = None,
         grace_seconds: float = GRACE_SECONDS,
     ) -> None:
         self._database = database
         self._direct = direct
+        self._retention = retention or Retention(database=database, clock=clock)
         self._chunks = chunks
         self._clock = clock
         self._grace_seconds = grace_seconds
         self._running = asyncio.Lock()
 
-    async def collect(self, *, apply: bool, grace_seconds: float | None = None) -> Collected:
-        """Count garbage, and delete it if asked to.
+    async def collect(
+        self, *, apply: bool, grace_seconds: float | None = None, caller: Caller = UPKEEP
+    ) -> Collected:
+        """Count garbage, and delete it if asked to; purge what was deleted long ago before that.
 
         A grace time shorter than the one that is set is of no effect. After an error all that
         could be deleted is, unless the store seems to be away; the next run goes on.
@@ -87,9 +94,11 @@ class GarbageCollector:
                 chunk_count, size_bytes = await records.chunks.garbage_total(
                     before_us, time_us=self._clock.now_us()
                 )
-            return Collected(chunk_count, size_bytes, deleted=False)
+            purged = await self._retention.count()
+            return Collected(chunk_count, size_bytes, deleted=False, purged_version_count=purged)
         async with self._running:
-            return await self._delete_all(before_us)
+            purged = await self._retention.purge(caller)
+            return replace(await self._delete_all(before_us), purged_version_count=purged)
 
     async def _delete_all(self, before_us: int) -> Collected:
         while await self._delete_manifests(before_us):

@@ -81,9 +81,9 @@ class Versions(Protocol):
         ...
 
     async def save(self, version: Version) -> None:
-        """Stores label, description, tags, stage, update and deletion time and revision.
+        """Stores label, description, tags, stage, update, deletion and purge time and revision.
 
-        Raises LabelExists.
+        A version that is purged does not use its manifest any more. Raises LabelExists.
         """
         ...
 
@@ -94,6 +94,17 @@ class Versions(Protocol):
 
         Returns their numbers, ascending. Costs memory for these alone.
         """
+        ...
+
+    async def expired(self, before_us: int, *, limit: int) -> Sequence[tuple[str, int]]:
+        """Models and numbers of versions with a manifest that were deleted before a time.
+
+        They, or their models. By model and number.
+        """
+        ...
+
+    async def expired_count(self, before_us: int) -> int:
+        """How many there are."""
         ...
 
     async def search(self, query: Query) -> Found[Version]:
@@ -222,7 +233,7 @@ class Manifests(Protocol):
     async def delete_unused(self, before_us: int, *, limit: int) -> int:
         """Deletes manifests that no version has and that were last stored before a time.
 
-        A deleted version still has its manifest. Returns how many went.
+        A deleted version still has its manifest, a purged one has not. Returns how many went.
         """
         ...
 

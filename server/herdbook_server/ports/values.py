@@ -35,6 +35,7 @@ class EventKind(StrEnum):
     VERSION_TAGGED = "version_tagged"
     VERSION_DELETED = "version_deleted"
     VERSION_RESTORED = "version_restored"
+    VERSION_PURGED = "version_purged"
     STAGE_SET = "stage_set"
     ALIAS_SET = "alias_set"
     ALIAS_DELETED = "alias_deleted"
@@ -123,6 +124,8 @@ class Version:
     updated_at_us: int
     deleted_at_us: int | None
     revision: int
+    purged_at_us: int | None = None
+    """When it lost its files, some time after it was deleted; set once, by `save`."""
     aliases: tuple[str, ...] = ()
     """Sorted; filled in by reads, ignored by writes."""
 

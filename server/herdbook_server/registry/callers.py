@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Final
 
 
 @dataclass(frozen=True, slots=True)
@@ -11,3 +12,7 @@ class Caller:
 
     actor: str
     """Recorded with every write."""
+
+
+UPKEEP: Final = Caller("herdbook")
+"""A server itself, in what it does now and then."""

@@ -10,6 +10,7 @@ from herdbook_server.errors import (
     Resource,
     UnmetCondition,
     VersionInUse,
+    VersionPurged,
 )
 from herdbook_server.ports.clock import Clock
 from herdbook_server.ports.database import Database
@@ -145,7 +146,7 @@ class VersionRegistry:
             if about == version.about:
                 return version
             check_total(about)
-            return await _save(
+            return await save_version(
                 write,
                 replace(version, about=about),
                 kind=EventKind.VERSION_UPDATED,
@@ -178,7 +179,9 @@ class VersionRegistry:
                 return version
             about = replace(version.about, tags=tags)
             check_total(about)
-            return await _save(write, replace(version, about=about), kind=EventKind.VERSION_TAGGED)
+            return await save_version(
+                write, replace(version, about=about), kind=EventKind.VERSION_TAGGED
+            )
 
     async def delete(
         self, caller: Caller, reference: str, *, force: bool = False, reason: str = ""
@@ -198,13 +201,14 @@ class VersionRegistry:
                 return version
             if not force:
                 await _check_unused(write, version)
-            return await _delete(write, version)
+            return await delete_version(write, version)
 
     async def restore(self, caller: Caller, reference: str, *, reason: str = "") -> Version:
         """Undoes `delete`, but for aliases; a version that is not deleted stays as it is.
 
         Raises:
             ModelNotFound, VersionNotFound: There is no such version.
+            VersionPurged: It was deleted so long ago that its files are gone.
             ReferenceInvalid: It is not by number or label.
         """
         named = parse_fixed_reference(reference)
@@ -213,7 +217,8 @@ class VersionRegistry:
             version = await _deleted_or_not(write, named)
             if version.deleted_at_us is None:
                 return version
-            restored = await _save(
+            _check_not_purged(version)
+            restored = await save_version(
                 write, replace(version, deleted_at_us=None), kind=EventKind.VERSION_RESTORED
             )
             await write.records.models.recount(version.model, change=1)
@@ -249,6 +254,15 @@ async def _deleted_or_not(write: Write, reference: ByNumber | ByLabel) -> Versio
     return await existing_version(write.records, reference, show_deleted=True)
 
 
+def _check_not_purged(version: Version) -> None:
+    if version.purged_at_us is not None:
+        subject = str(ByNumber(version.model, version.number))
+        raise VersionPurged(
+            f"Version {subject} was deleted so long ago that its files are gone; push them anew.",
+            conditions=[UnmetCondition("version", subject, "is purged")],
+        )
+
+
 async def _check_unused(write: Write, version: Version) -> None:
     uses = await uses_of_version(write.records, version.model, version.number, now_us=write.time_us)
     if uses:
@@ -260,10 +274,11 @@ async def _check_unused(write: Write, version: Version) -> None:
         )
 
 
-async def _delete(write: Write, version: Version) -> Version:
+async def delete_version(write: Write, version: Version) -> Version:
+    """Mark a version deleted, and delete the aliases that point at it."""
     for alias in await write.records.aliases.of_version(version.model, version.number):
         await remove_alias(write, alias)
-    deleted = await _save(
+    deleted = await save_version(
         write,
         replace(version, deleted_at_us=write.time_us, aliases=()),
         kind=EventKind.VERSION_DELETED,
@@ -272,7 +287,10 @@ async def _delete(write: Write, version: Version) -> Version:
     return deleted
 
 
-async def _save(write: Write, version: Version, *, kind: EventKind, to_value: str = "") -> Version:
+async def save_version(
+    write: Write, version: Version, *, kind: EventKind, to_value: str = ""
+) -> Version:
+    """Save a version that this write changes, and note it."""
     saved = replace(version, updated_at_us=write.time_us, revision=write.revision)
     await write.records.versions.save(saved)
     write.note(kind, version.model, version=version.number, to_value=to_value)

@@ -153,6 +153,8 @@ def test_garbage_is_counted_and_deleted_on_request(herdbook: CommandLine) -> Non
         "apply": True,
         "grace_seconds": 172_800.0,
     }
+    purged = GarbageReport(3, 5 << 20, deleted=True, purged_version_count=2)
+    assert "Purged 2 versions" in herdbook("gc", "--apply", collect_garbage=purged).stdout
 
 
 def test_what_the_registry_holds_is_verified(herdbook: CommandLine) -> None:

@@ -147,7 +147,12 @@ def collect_garbage(*, apply: bool, grace_seconds: float | None) -> Operation[Ga
         f"{_SERVICE}/CollectGarbage",
         request,
         pb.CollectGarbageResponse,
-        lambda response: GarbageReport(response.chunk_count, response.size_bytes, response.deleted),
+        lambda response: GarbageReport(
+            response.chunk_count,
+            response.size_bytes,
+            response.deleted,
+            response.purged_version_count,
+        ),
         # The repetition of one that took effect would report nothing.
         repeatable=not apply,
     )

@@ -123,6 +123,9 @@ class Version:
     deleted_at: datetime | None = None
     """When it was deleted; None while it is not."""
 
+    purged_at: datetime | None = None
+    """When its files went for good, long after it was deleted; None while it can be restored."""
+
     revision: int = 0
     """The registry revision of its last change."""
 
@@ -216,6 +219,7 @@ class EventKind(StrEnum):
     VERSION_TAGGED = "version_tagged"
     VERSION_DELETED = "version_deleted"
     VERSION_RESTORED = "version_restored"
+    VERSION_PURGED = "version_purged"
     STAGE_SET = "stage_set"
     ALIAS_SET = "alias_set"
     ALIAS_DELETED = "alias_deleted"
@@ -403,3 +407,6 @@ class GarbageReport:
 
     deleted: bool
     """They were deleted."""
+
+    purged_version_count: int = 0
+    """How many versions that were deleted long ago lost, or would lose, their files for good."""

@@ -66,6 +66,7 @@ def version(message: version_pb2.Version) -> values.Version:
         created_at=time_if_set(message.created_at, is_set=message.HasField("created_at")),
         updated_at=time_if_set(message.updated_at, is_set=message.HasField("updated_at")),
         deleted_at=time_if_set(message.deleted_at, is_set=message.HasField("deleted_at")),
+        purged_at=time_if_set(message.purged_at, is_set=message.HasField("purged_at")),
         revision=message.revision,
     )
 

@@ -15,6 +15,7 @@ from herdbook_server.artifacts.uploads import Uploads
 from herdbook_server.artifacts.verifying import Verifier
 from herdbook_server.registry.pages import Listing
 from herdbook_server.rpc.calls import Context
+from herdbook_server.rpc.services.callers import caller
 from herdbook_server.rpc.wire import artifacts as wire
 from herdbook_server.rpc.wire.common import optional_text
 
@@ -117,12 +118,13 @@ class ArtifactServicer(artifact_pb2_grpc.ArtifactServiceServicer):
         self, request: pb.CollectGarbageRequest, context: Context
     ) -> pb.CollectGarbageResponse:
         collected = await self._garbage_collector.collect(
-            apply=request.apply, grace_seconds=wire.grace_seconds(request)
+            apply=request.apply, grace_seconds=wire.grace_seconds(request), caller=caller()
         )
         return pb.CollectGarbageResponse(
             chunk_count=collected.chunk_count,
             size_bytes=collected.size_bytes,
             deleted=collected.deleted,
+            purged_version_count=collected.purged_version_count,
         )
 
     async def VerifyChunks(

@@ -55,6 +55,7 @@ def version(value: Version) -> version_pb2.Version:
         created_at=timestamp(value.created_at_us),
         updated_at=timestamp(value.updated_at_us),
         deleted_at=optional_timestamp(value.deleted_at_us),
+        purged_at=optional_timestamp(value.purged_at_us),
         revision=value.revision,
     )
 

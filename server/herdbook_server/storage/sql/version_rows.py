@@ -8,6 +8,8 @@ from herdbook_server.ports.values import JSON, Contents, Description, Stage, Ver
 from herdbook_server.storage.sql import documents
 from herdbook_server.storage.sql.connection import Row, Value
 
+DIGEST_PREFIX: Final = "sha256:"
+
 STORED: Final = (
     "id",
     "model",
@@ -43,9 +45,10 @@ STORED: Final = (
 """Columns in the order of `to_row`."""
 
 READ: Final = (
-    "model, number, deleted_at_us, stage, manifest_digest, size_bytes, file_count, created_at_us, "
-    "updated_at_us, revision, label, author, framework, format, source_uri, has_input_example, "
-    "tags, metrics, params, description, signature, input_example, lineage, environment"
+    "model, number, deleted_at_us, purged_at_us, stage, digest, size_bytes, file_count, "
+    "created_at_us, updated_at_us, revision, label, author, framework, format, source_uri, "
+    "has_input_example, tags, metrics, params, description, signature, input_example, lineage, "
+    "environment"
 )
 """Columns in the order of `to_version`, which takes `packages` after them."""
 
@@ -68,7 +71,7 @@ def to_row(version_id: int, version: Version) -> tuple[Value, ...]:
         version.revision,
         record_bytes(about, texts),
         about.label,
-        None if contents.digest is None else f"sha256:{contents.digest.hex()}",
+        None if contents.digest is None else DIGEST_PREFIX + contents.digest.hex(),
         about.author,
         about.framework,
         about.format,
@@ -119,8 +122,9 @@ def to_version(row: Row, *, packages: str | None, aliases: tuple[str, ...]) -> V
         model,
         number,
         deleted_at_us,
+        purged_at_us,
         stage,
-        manifest_digest,
+        digest,
         size_bytes,
         file_count,
         created_at_us,
@@ -133,7 +137,7 @@ def to_version(row: Row, *, packages: str | None, aliases: tuple[str, ...]) -> V
         number=number,
         about=to_description(description, packages=packages),
         contents=Contents(
-            digest=None if manifest_digest is None else bytes(manifest_digest),
+            digest=None if digest is None else bytes.fromhex(digest.removeprefix(DIGEST_PREFIX)),
             source_uri=description[4],
             size_bytes=size_bytes,
             file_count=file_count,
@@ -142,6 +146,7 @@ def to_version(row: Row, *, packages: str | None, aliases: tuple[str, ...]) -> V
         created_at_us=created_at_us,
         updated_at_us=updated_at_us,
         deleted_at_us=deleted_at_us,
+        purged_at_us=purged_at_us,
         revision=revision,
         aliases=aliases,
     )

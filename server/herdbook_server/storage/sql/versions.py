@@ -68,9 +68,17 @@ DELETE_TAGS = "DELETE FROM version_tags WHERE version_id = $1"
 
 SAVE = """
     UPDATE versions SET label = $3, description = $4, tags = $5, stage = $6, updated_at_us = $7,
-        deleted_at_us = $8, revision = $9, record_bytes = $10
+        deleted_at_us = $8, purged_at_us = $9, revision = $10, record_bytes = $11
     WHERE model = $1 AND number = $2
     RETURNING id"""
+
+DROP_MANIFEST = "UPDATE versions SET manifest_digest = NULL WHERE id = $1"
+
+EXPIRED = """
+    SELECT model, number FROM versions WHERE deleted_at_us < $1 AND manifest_digest IS NOT NULL
+    UNION
+    SELECT v.model, v.number FROM models m JOIN versions v ON v.model = m.name
+    WHERE m.deleted_at_us < $1 AND v.manifest_digest IS NOT NULL"""
 
 RESOLVED_AT_ONCE = 100
 """How many references go into one statement."""
@@ -141,6 +149,7 @@ class VersionRows:
                 version.stage.value,
                 version.updated_at_us,
                 version.deleted_at_us,
+                version.purged_at_us,
                 version.revision,
                 record_bytes(about, columns),
             )
@@ -149,6 +158,8 @@ class VersionRows:
         if row is not None:
             await self._connection.execute(DELETE_TAGS, row[0])
             await self._insert_texts(INSERT_TAG, row[0], about.tags)
+            if version.purged_at_us is not None:
+                await self._connection.execute(DROP_MANIFEST, row[0])
 
     async def archive_others(
         self, version: Version, stage: Stage, *, time_us: int, revision: int
@@ -164,6 +175,17 @@ class VersionRows:
             revision,
         )
         return sorted(row[0] for row in rows)
+
+    async def expired(self, before_us: int, *, limit: int) -> Sequence[tuple[str, int]]:
+        """See `ports.records.Versions`."""
+        text = f"{EXPIRED} ORDER BY 1, 2 LIMIT $2"
+        return [(row[0], row[1]) for row in await self._connection.fetch(text, before_us, limit)]
+
+    async def expired_count(self, before_us: int) -> int:
+        """See `ports.records.Versions`."""
+        text = f"SELECT count(*) FROM ({EXPIRED}) AS expired"
+        ((count,),) = await self._connection.fetch(text, before_us)
+        return int(count)
 
     async def search(self, query: Query) -> Found[Version]:
         """See `ports.records.Versions`.

@@ -1,0 +1,3 @@
+-- Versions that were deleted so long ago that their files are gone: without a manifest, but with its digest.
+ALTER TABLE versions ADD COLUMN purged_at_us BIGINT;
+CREATE INDEX versions_deleted ON versions (deleted_at_us) WHERE deleted_at_us IS NOT NULL AND manifest_digest IS NOT NULL;
