@@ -10,18 +10,13 @@ from __future__ import annotations
 import base64
 import hashlib
 import hmac
-import http.client
-import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from enum import Flag, auto
 from functools import reduce
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import parse_qsl, quote, urlsplit
 
-from tests.support.ports import LOOPBACK
-
-HOP_BY_HOP = {"connection", "keep-alive", "transfer-encoding", "content-length"}
+from tests.support.http_front import Request, forward, http_front
 
 
 class Refusal(Flag):
@@ -43,31 +38,24 @@ def strict_s3(
 ) -> Iterator[str]:
     """Run an endpoint in front of `endpoint_url` until the block ends; yields its address."""
 
-    class Handler(BaseHTTPRequestHandler):
-        protocol_version = "HTTP/1.1"
+    def answer(request: Request, body: bytes) -> None:
+        refusal = refusal_of(request, body, secret_access_key) & ~overlooks
+        if refusal:
+            request.send_error(403, str(refusal))
+        else:
+            forward(request, body, endpoint_url, headers=reminder(request))
 
-        def answer(self) -> None:
-            body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
-            refusal = refusal_of(self, body, secret_access_key) & ~overlooks
-            if refusal:
-                self.send_error(403, str(refusal))
-            else:
-                forward(self, body, endpoint_url)
-
-        do_GET = do_PUT = do_POST = do_HEAD = do_DELETE = answer  # noqa: N815 - as http.server has it
-
-        def log_message(self, *_: object) -> None: ...
-
-    with ThreadingHTTPServer((LOOPBACK, 0), Handler) as server:
-        thread = threading.Thread(target=server.serve_forever, daemon=True)
-        thread.start()
-        try:
-            yield f"http://{LOOPBACK}:{server.server_port}"
-        finally:
-            server.shutdown()
+    with http_front(answer) as url:
+        yield url
 
 
-def refusal_of(request: BaseHTTPRequestHandler, body: bytes, secret: str) -> Refusal:
+def reminder(request: Request) -> dict[str, str]:
+    """Return what moto forgets a checksum without."""
+    names = map(str.lower, request.headers)
+    return {"x-amz-sdk-checksum-algorithm": "SHA256"} if "x-amz-checksum-sha256" in names else {}
+
+
+def refusal_of(request: Request, body: bytes, secret: str) -> Refusal:
     """Tell what is wrong with a request that is signed in its query."""
     headers = {name.lower(): value for name, value in request.headers.items()}
     query = dict(parse_qsl(urlsplit(request.path).query, keep_blank_values=True))
@@ -86,7 +74,7 @@ def refusal_of(request: BaseHTTPRequestHandler, body: bytes, secret: str) -> Ref
 
 
 def signature(
-    request: BaseHTTPRequestHandler,
+    request: Request,
     query: Mapping[str, str],
     headers: Mapping[str, str],
     secret: str,
@@ -113,24 +101,3 @@ def signature(
 
 def _hmac(key: bytes, text: str) -> bytes:
     return hmac.new(key, text.encode(), hashlib.sha256).digest()
-
-
-def forward(request: BaseHTTPRequestHandler, body: bytes, endpoint_url: str) -> None:
-    """Make a request at the endpoint behind, and answer as it does."""
-    connection = http.client.HTTPConnection(urlsplit(endpoint_url).netloc, timeout=30)
-    headers = dict(request.headers)
-    if any(name.lower() == "x-amz-checksum-sha256" for name in headers):
-        # Without it moto forgets the checksum.
-        headers["x-amz-sdk-checksum-algorithm"] = "SHA256"
-    connection.request(request.command, request.path, body, headers)
-    answer = connection.getresponse()
-    data = answer.read()
-    request.send_response(answer.status)
-    for name, value in answer.getheaders():
-        if name.lower() not in HOP_BY_HOP:
-            request.send_header(name, value)
-    length = answer.getheader("Content-Length") if request.command == "HEAD" else str(len(data))
-    request.send_header("Content-Length", length or "0")
-    request.end_headers()
-    request.wfile.write(data)
-    connection.close()
