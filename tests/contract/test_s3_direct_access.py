@@ -9,6 +9,7 @@ import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
@@ -16,10 +17,11 @@ import pytest
 from herdbook_server.ports.chunks import StoreUnavailable
 from herdbook_server.ports.direct import SignedRequest
 from herdbook_server.ports.values import ChunkRef
-from herdbook_server.storage.chunks import s3_direct
+from herdbook_server.storage.chunks import s3_direct, s3_probe
 from herdbook_server.storage.chunks.s3 import S3ChunkStore
 from herdbook_server.storage.chunks.s3_bucket import S3Location, S3Options
 from herdbook_server.storage.chunks.s3_direct import S3DirectAccess
+from herdbook_server.storage.chunks.s3_incoming import S3Incoming
 from herdbook_server.storage.chunks.s3_probe import S3Probe
 from tests.contract.chunk_store_suite import chunk_of, digest_of
 from tests.support.s3 import S3Endpoint, running_s3
@@ -28,6 +30,7 @@ from tests.support.waiting import eventually
 
 BUCKET = "direct"
 LOCATION = S3Location(BUCKET, "prefix")
+BATCH = "b" * 64
 DATA = chunk_of(1000)
 CHUNK = ChunkRef(digest_of(DATA), len(DATA))
 
@@ -110,10 +113,10 @@ async def test_what_was_brought_and_kept_is_a_chunk(strict: str, prefix: str) ->
     location, options = S3Location(BUCKET, prefix), S3Options(endpoint_url=strict)
     access = S3DirectAccess(location, options=options)
     await access.open()
-    await bring(access, "kept")
-    assert await access.brought([CHUNK], batch="kept") == [CHUNK]
+    await bring(access, BATCH)
+    assert await access.brought([CHUNK], batch=BATCH) == [CHUNK]
     assert await access.brought([CHUNK], batch="another") == []
-    assert await access.keep([CHUNK.digest], batch="kept") == {}
+    assert await access.keep([CHUNK.digest], batch=BATCH) == {}
     store = S3ChunkStore(location, options=options)
     await store.open()
     assert await store.get(CHUNK.digest, CHUNK.size_bytes) == DATA
@@ -129,14 +132,66 @@ async def test_what_was_not_brought_is_not_kept(access: S3DirectAccess) -> None:
 
 async def test_what_was_brought_is_discarded(access: S3DirectAccess, lax: S3Endpoint) -> None:
     await bring(access, "one")
-    await bring(access, "other")
+    await bring(access, BATCH)
     await access.discard([CHUNK.digest], batch="one")
     assert await access.brought([CHUNK], batch="one") == []
     await access.discard_before(int((time.time() - 3600) * 1_000_000))
-    assert await access.brought([CHUNK], batch="other") == [CHUNK]
+    assert await access.brought([CHUNK], batch=BATCH) == [CHUNK]
     await access.discard_before(int((time.time() + 3600) * 1_000_000))
     assert keys(lax, "prefix/incoming/") == []
     assert keys(lax, "prefix/chunks/")
+
+
+async def test_what_others_keep_there_is_not_discarded(
+    access: S3DirectAccess, lax: S3Endpoint
+) -> None:
+    names = ("report.csv", f"chunks/ab/{'0' * 62}", f"{'0' * 64}/report.csv")
+    foreign = [f"prefix/incoming/{name}" for name in names]
+    for key in foreign:
+        lax.client().put_object(Bucket=BUCKET, Key=key, Body=b"foreign")
+    await bring(access, BATCH)
+    await access.discard_before(int((time.time() + 3600) * 1_000_000))
+    assert sorted(keys(lax, "prefix/incoming/")) == sorted(foreign)
+    for key in foreign:
+        lax.client().delete_object(Bucket=BUCKET, Key=key)
+
+
+async def test_a_server_that_is_not_answered_can_stop(
+    strict: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(s3_direct, "PROBE_AWAITED_SECONDS", 0.01)
+    asked = asyncio.Event()
+
+    async def hang(*_: object) -> None:
+        asked.set()
+        await asyncio.Event().wait()
+
+    monkeypatch.setattr(s3_probe, "_make", hang)
+    access = S3DirectAccess(LOCATION, options=S3Options(endpoint_url=strict))
+    await access.open()
+    await asked.wait()
+    monkeypatch.setattr(S3Incoming, "discard", hang)
+    async with asyncio.timeout(10):
+        await access.close()
+
+
+async def test_an_answer_that_is_out_of_order_is_no_refusal(
+    lax: S3Endpoint, strict: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = 0
+    send = s3_probe._send
+
+    def fail_last(*request: Any) -> int:
+        nonlocal asked
+        asked += 1
+        return 503 if asked == 4 else send(*request)
+
+    monkeypatch.setattr(s3_probe, "_send", fail_last)
+    access = S3DirectAccess(LOCATION, options=S3Options(endpoint_url=strict))
+    await access.open()
+    assert asked == 4
+    assert not access.takes_uploads
+    await access.close()
 
 
 async def test_clients_may_have_an_endpoint_of_their_own(strict: str) -> None:
@@ -204,7 +259,7 @@ async def test_clients_upload_once_s3_has_answered(
 async def test_what_is_not_offered_any_more_is_still_discarded(
     access: S3DirectAccess, strict: str, lax: S3Endpoint
 ) -> None:
-    await bring(access, "before")
+    await bring(access, BATCH)
     after = S3DirectAccess(LOCATION, options=S3Options(endpoint_url=strict), offered=False)
     await after.open()
     assert (after.gives_downloads, after.takes_uploads) == (False, False)

@@ -29,6 +29,9 @@ class Answer:
     closes: bool = False
     """Whether to close the connection afterwards, without having said so."""
 
+    stalls: bool = False
+    """Whether to say nothing more, rather than to close, once the answer is cut short."""
+
     cut_to_bytes: int | None = None
     """Send so many bytes of the body, then close; 0 to close without a word."""
 
@@ -53,9 +56,12 @@ class ScriptedServer:
     """The first line and the headers of every request so far."""
 
     url: str = ""
+    connections: int = 0
+    """How many were made so far."""
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """Answer the requests of one connection."""
+        self.connections += 1
         try:
             while await self._answer(reader, writer):
                 pass
@@ -79,6 +85,8 @@ class ScriptedServer:
         lines += [f"{name}: {value}" for name, value in answer.headers.items()]
         writer.write("\r\n".join([*lines, "", ""]).encode() + answer.body[: answer.cut_to_bytes])
         await writer.drain()
+        if answer.stalls:
+            await asyncio.Event().wait()
         return answer.cut_to_bytes is None and not answer.closes
 
 

@@ -39,6 +39,8 @@ def send_directly(
         confirm = confirm_uploads(model, {each: sizes[each] for each in sent}, signed.proof)
         if sent:
             arrived = caller.call(confirm, breaks_off=cancel.breaks_off) & sent
+        if arrived:
+            direct.sending.succeeded()
         if len(arrived) < len(sent):
             direct.sending.rest("S3 took chunks that the server does not find there")
     except Cancelled:
@@ -76,4 +78,5 @@ def fetch_directly(
             if len(data) != ref.size_bytes or hashlib.sha256(data).digest() != ref.sha256:
                 direct.fetching.rest("S3 gave other bytes than the chunk's")
             else:
+                direct.fetching.succeeded()
                 yield ref, data

@@ -107,10 +107,12 @@ class Caller:
             direct.close()
 
     def direct(self) -> Direct:
-        """Returns what makes signed requests to the chunk store."""
+        """Returns what makes signed requests to the chunk store. Raises ClientClosed."""
         from herdbook.transport.direct import Direct
 
         with self._lock:
+            if self.closed:
+                raise ClientClosed
             if self._direct is None:
                 self._direct = Direct(self.connection)
             return self._direct

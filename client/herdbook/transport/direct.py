@@ -6,9 +6,9 @@ import http.client
 import logging
 import threading
 import time
-from collections.abc import Generator, Mapping
+from collections.abc import Generator, Iterator, Mapping
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
-from contextlib import closing
+from contextlib import closing, contextmanager
 from itertools import islice
 from typing import Final, TypeVar
 from urllib.parse import urlsplit
@@ -33,8 +33,11 @@ _THREADS: Final = 4
 _AT_ONCE: Final = _THREADS + 2
 """Requests under way, and answers that nobody has taken yet."""
 
-_REQUEST_SECONDS: Final = 40.0
-"""The longest that one request takes; a line that slow is no better past the server."""
+_REQUEST_SECONDS: Final = 240.0
+"""The longest that one request takes, its repetition included, on a line that many share."""
+
+_PIECE_BYTES: Final = 64 * 1024
+"""So much is sent before the store counts as silent."""
 
 _LOOK_SECONDS: Final = 1.0
 """How often to look for requests that take longer."""
@@ -45,6 +48,8 @@ _FAILURES: Final = 3
 _REST_SECONDS: Final = 60.0
 _LONGEST_REST_SECONDS: Final = 960.0
 _OK: Final = 200
+_PASSING: Final = frozenset({429, 500, 502, 503, 504})
+"""Statuses that another attempt may not have."""
 
 
 class Patience:
@@ -62,10 +67,14 @@ class Patience:
         """Whether they are."""
         return time.monotonic() >= self._rests_until
 
-    def succeeded(self) -> None:
+    def answered(self) -> None:
         """Forgets what failed before."""
         with self._lock:
             self._failures = 0
+
+    def succeeded(self) -> None:
+        """Forgets how long the last rest was: what was answered is of use."""
+        with self._lock:
             self._rest_seconds = _REST_SECONDS
 
     def failed(self, reason: str) -> None:
@@ -103,6 +112,9 @@ class Direct:
         self.sending: Final = Patience(wanted=connection.direct)
         self._is_encrypted = connection.tls is not None
         self._connections = Connections(connection.tls)
+        self._lock = threading.Lock()
+        self._under_way: set[UnderWay] = set()
+        self._closed = False
 
     def fetch(
         self, requests: Mapping[KeyT, SignedRequest], breaks_off: BreaksOff
@@ -113,7 +125,7 @@ class Direct:
             Cancelled: The transfer was given up.
         """
         calls = {key: (request, None) for key, request in requests.items()}
-        return self._exchange("GET", self.fetching).answers(calls, breaks_off)
+        return self._answers("GET", self.fetching, calls, breaks_off)
 
     def send(
         self,
@@ -127,41 +139,80 @@ class Direct:
             Cancelled: The transfer was given up.
         """
         calls = {digest: (request, chunks[digest]) for digest, request in requests.items()}
-        answers = self._exchange("PUT", self.sending).answers(calls, breaks_off)
-        with closing(answers):
+        with closing(self._answers("PUT", self.sending, calls, breaks_off)) as answers:
             for digest, _ in answers:
                 yield digest
 
     def close(self) -> None:
-        """Closes the connections; another request would open new ones."""
+        """Breaks off the requests under way, and closes the connections; none is made anymore."""
+        with self._lock:
+            self._closed = True
+            under_way = list(self._under_way)
+        for each in under_way:
+            each.close()
         self._connections.close()
 
-    def _exchange(self, method: str, patience: Patience) -> Exchange:
-        return Exchange(method, patience, self._connections, encrypted=self._is_encrypted)
+    def _answers(
+        self,
+        method: str,
+        patience: Patience,
+        calls: Mapping[KeyT, tuple[SignedRequest, bytes | None]],
+        breaks_off: BreaksOff,
+    ) -> Generator[tuple[KeyT, bytes]]:
+        with self._used() as under_way, breaks_off(under_way.close):
+            exchange = Exchange(
+                method, patience, self._connections, under_way, encrypted=self._is_encrypted
+            )
+            yield from exchange.answers(calls)
+
+    @contextmanager
+    def _used(self) -> Iterator[UnderWay]:
+        """Yields what `close` breaks off, and what is broken off at the end of the block."""
+        under_way = UnderWay()
+        with self._lock:
+            if self._closed:
+                under_way.close()
+            self._under_way.add(under_way)
+        try:
+            yield under_way
+        finally:
+            under_way.close()
+            with self._lock:
+                self._under_way.discard(under_way)
+
+
+class Refused(Exception):
+    """S3 does not do what was asked."""
 
 
 class Exchange:
     """Requests that are made together."""
 
     def __init__(
-        self, method: str, patience: Patience, connections: Connections, *, encrypted: bool
+        self,
+        method: str,
+        patience: Patience,
+        connections: Connections,
+        under_way: UnderWay,
+        *,
+        encrypted: bool,
     ) -> None:
         self._method = method
         self._patience = patience
         self._connections = connections
         self._encrypted = encrypted
-        self._under_way = UnderWay()
+        self._under_way = under_way
 
     def answers(
-        self, calls: Mapping[KeyT, tuple[SignedRequest, bytes | None]], breaks_off: BreaksOff
+        self, calls: Mapping[KeyT, tuple[SignedRequest, bytes | None]]
     ) -> Generator[tuple[KeyT, bytes]]:
         """Makes requests, a few at once, and yields the bodies of good answers."""
         left = iter(calls.items())
         futures: dict[Future[bytes | None], KeyT] = {}
         with (
             ThreadPoolExecutor(_THREADS, thread_name_prefix="herdbook-direct") as threads,
+            # Whoever consumes this may have failed: nothing is waited for.
             closing(self._under_way),
-            breaks_off(self._under_way.close),
         ):
             while True:
                 for key, (request, body) in islice(left, _AT_ONCE - len(futures)):
@@ -180,26 +231,29 @@ class Exchange:
         if not self._is_harmless(request):
             self._patience.rest("the server signed what is not made from here")
             return None
-        failure = ""
+        failure: Exception | None = None
+        give_up_at = time.monotonic() + _REQUEST_SECONDS
         # A connection that was kept open may have been closed at the other end.
         for anew in (False, True):
-            if not self._patience.is_left:
-                return None
+            if not self._patience.is_left or time.monotonic() >= give_up_at:
+                break
             try:
-                status, data = self._attempt(request, body, anew=anew)
+                data = self._attempt(request, body, give_up_at=give_up_at, anew=anew)
             except Cancelled:
                 return None
             except Unreachable as error:
                 self._patience.rest(str(error))
                 return None
-            except (OSError, ValueError, http.client.HTTPException) as error:
-                failure = str(error) or type(error).__name__
-                continue
-            if status == _OK:
-                self._patience.succeeded()
+            except (TimeoutError, ValueError, Refused) as error:
+                failure = error
+                break
+            except (OSError, http.client.HTTPException) as error:
+                failure = error
+            else:
+                self._patience.answered()
                 return data
-            failure = f"S3 answered with status {status}"
-        self._patience.failed(failure)
+        if failure is not None:
+            self._patience.failed(str(failure) or type(failure).__name__)
         return None
 
     def _is_harmless(self, request: SignedRequest) -> bool:
@@ -212,21 +266,33 @@ class Exchange:
         )
 
     def _attempt(
-        self, request: SignedRequest, body: bytes | None, *, anew: bool
-    ) -> tuple[int, bytes]:
-        """Makes a request once; returns the status and the body of the answer."""
+        self, request: SignedRequest, body: bytes | None, *, give_up_at: float, anew: bool
+    ) -> bytes:
+        """Makes a request once; returns the body of a good answer."""
         parts = urlsplit(request.url)
-        give_up_at = time.monotonic() + _REQUEST_SECONDS
+        headers = dict(request.headers)
+        if body is not None:
+            headers["Content-Length"] = str(len(body))
         with self._connections.lend(
             parts, self._under_way, give_up_at=give_up_at, anew=anew
         ) as connection:
             target = f"{parts.path}?{parts.query}"
-            connection.request(request.method, target, body, dict(request.headers))
-            answer = connection.getresponse()
-            data = answer.read(MAX_CHUNK_BYTES + 1)
-            if answer.length and len(data) <= MAX_CHUNK_BYTES:
-                raise http.client.IncompleteRead(data, answer.length)
-            if not answer.isclosed():
-                # More than a chunk has: what follows must not be taken for the next answer.
-                connection.close()
-            return answer.status, data
+            pieces = None if body is None else _pieces(body)
+            connection.request(request.method, target, pieces, headers)
+            with connection.getresponse() as answer:
+                data = answer.read(MAX_CHUNK_BYTES + 1)
+                if answer.length and len(data) <= MAX_CHUNK_BYTES:
+                    raise http.client.IncompleteRead(data, answer.length)
+                if not answer.isclosed():
+                    # More than a chunk has: what follows must not be taken for the next answer.
+                    connection.close()
+        if answer.status != _OK:
+            kind = http.client.HTTPException if answer.status in _PASSING else Refused
+            raise kind(f"S3 answered with status {answer.status}")
+        return data
+
+
+def _pieces(body: bytes) -> Iterator[memoryview]:
+    view = memoryview(body)
+    for start in range(0, len(body), _PIECE_BYTES):
+        yield view[start : start + _PIECE_BYTES]

@@ -117,7 +117,7 @@ async def test_how_many_chunks_a_call_takes_is_limited(barn: Barn, count: int) -
         with pytest.raises(errors.FieldInvalid):
             await barn.direct.sign_uploads(MODEL, chunks)
         with pytest.raises(errors.FieldInvalid):
-            await barn.direct.confirm(MODEL, chunks, "proof")
+            await barn.direct.confirm(MODEL, chunks, "0" * 32)
     else:
         assert (await barn.direct.sign_uploads(MODEL, chunks)).requests == []
 

@@ -7,6 +7,8 @@ import socket
 import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import closing
+from dataclasses import replace
+from urllib.parse import urlsplit
 
 import pytest
 
@@ -190,6 +192,8 @@ def test_each_rest_is_longer_until_something_succeeds(monkeypatch: pytest.Monkey
             now += 1
         rests.append(now - began)
     assert rests == [60, 120, 240, 480, 960, 960, 960, 960]
+    patience.answered()
+    assert patience._rest_seconds == 960
     patience.succeeded()
     patience.rest("S3 is away")
     assert patience._rests_until - now == 60
@@ -248,28 +252,89 @@ async def test_who_does_not_want_it_makes_no_request(store: ScriptedServer) -> N
         request("nonsense"),
         request("http://["),
         request("http://host:port/"),
-        request("http://127.0.0.1:9/", "DELETE"),
-        request("http://127.0.0.1:9/", authorization="Bearer token"),
+        request("ftp:{store}/a"),
+        request("{store}/a", "DELETE"),
+        request("{store}/a", authorization="Bearer token"),
     ],
-    ids=["file", "nonsense", "bracket", "port", "method", "header"],
+    ids=["file", "nonsense", "bracket", "port", "scheme", "method", "header"],
 )
 async def test_a_request_that_no_store_signs_is_not_made(
-    direct: Direct, signed: SignedRequest
+    direct: Direct, store: ScriptedServer, signed: SignedRequest
 ) -> None:
+    store.script = [GOOD]
+    there = replace(signed, url=signed.url.replace("{store}", store.url))
     breaks_off = CancelToken().breaks_off
-    answers = await asyncio.to_thread(lambda: dict(direct.fetch({"a": signed}, breaks_off)))
+    answers = await asyncio.to_thread(lambda: dict(direct.fetch({"a": there}, breaks_off)))
     assert answers == {}
+    assert store.requests == []
 
 
+@pytest.mark.parametrize("headers", [{}, {"Connection": "close"}], ids=["kept", "closed"])
 async def test_a_request_that_hangs_is_given_up_with_the_transfer(
-    direct: Direct, cancel: CancelToken, store: ScriptedServer
+    direct: Direct, cancel: CancelToken, store: ScriptedServer, headers: dict[str, str]
 ) -> None:
-    store.script = [STALL]
+    store.script = [Answer(body=b"chunk", cut_to_bytes=2, stalls=True, headers=headers)]
     fetching = asyncio.create_task(fetched(direct, store, "a", cancel=cancel))
     await eventually(lambda: bool(store.requests), "the store was asked")
     async with asyncio.timeout(DEADLINE_SECONDS):
         cancel.cancel()
         assert await fetching == {}
+
+
+async def test_a_transfer_that_is_given_up_while_it_connects_spoils_no_other(
+    direct: Direct, cancel: CancelToken, store: ScriptedServer
+) -> None:
+    """What is asked for by TLS here waits for a handshake that the store never begins."""
+    store.script = [STALL]
+    requests = {"a": request(store.url.replace("http:", "https:") + "/a")}
+    waiting = asyncio.create_task(
+        asyncio.to_thread(lambda: dict(direct.fetch(requests, cancel.breaks_off)))
+    )
+    await eventually(lambda: store.connections == 1, "the store was connected to")
+    async with asyncio.timeout(DEADLINE_SECONDS):
+        cancel.cancel()
+        assert await waiting == {}
+    assert direct.fetching.is_left
+
+
+async def test_closing_ends_what_is_under_way(direct: Direct, store: ScriptedServer) -> None:
+    store.script = [STALL]
+    fetching = asyncio.create_task(fetched(direct, store, "a"))
+    await eventually(lambda: bool(store.requests), "the store was asked")
+    async with asyncio.timeout(DEADLINE_SECONDS):
+        direct.close()
+        assert await fetching == {}
+    store.script = [GOOD]
+    assert await fetched(direct, store, "a") == {}
+    assert not direct._connections._idle
+
+
+@pytest.mark.parametrize(
+    ("url", "host"),
+    [
+        ("https://s3.test:443/a", "s3.test"),
+        ("https://s3.test:9000/a", "s3.test:9000"),
+        ("http://s3.test:80/a", "s3.test"),
+        ("http://s3.test/a", "s3.test"),
+    ],
+)
+def test_the_host_is_named_as_it_was_signed(url: str, host: str) -> None:
+    connection = direct_connections._unconnected(urlsplit(url))
+    near, far = socket.socketpair()
+    connection.sock = near
+    connection.request("GET", "/a")
+    assert f"\r\nHost: {host}\r\n" in far.recv(1000).decode()
+    connection.close()
+    far.close()
+
+
+@pytest.mark.parametrize("status", [403, 404])
+async def test_what_is_refused_is_not_asked_again(
+    direct: Direct, store: ScriptedServer, status: int
+) -> None:
+    store.script = [error(status, "Refused")]
+    assert await fetched(direct, store, "a") == {}
+    assert len(store.requests) == 1
 
 
 async def test_a_consumer_that_fails_waits_for_no_request(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import Collection, Mapping, Sequence
 from contextlib import aclosing
 from datetime import UTC, datetime, timedelta
@@ -19,6 +20,9 @@ from herdbook_server.storage.chunks.s3_bucket import S3Bucket, failures_of
 from herdbook_server.storage.chunks.s3_signer import checksum
 
 _INCOMING: Final = "incoming"
+_BROUGHT: Final = re.compile(r"(?:probe-[0-9a-f]{16}|[0-9a-f]{64})/[0-9a-f]{64}")
+"""A batch and a digest; what else lies there is not ours."""
+
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 
@@ -61,9 +65,17 @@ class S3Incoming:
     async def discard_before(self, before_us: int) -> None:
         """Delete objects, see `DirectAccess.discard_before`."""
         before = _EPOCH + timedelta(microseconds=before_us)
-        async with aclosing(self._bucket.list_below(self._location.key(f"{_INCOMING}/"))) as pages:
+        root = self._location.key(f"{_INCOMING}/")
+        async with aclosing(self._bucket.list_below(root)) as pages:
             async for page in pages:
-                await self._delete([each["Key"] for each in page if each["LastModified"] < before])
+                await self._delete(
+                    [
+                        each["Key"]
+                        for each in page
+                        if each["LastModified"] < before
+                        and _BROUGHT.fullmatch(each["Key"].removeprefix(root))
+                    ]
+                )
 
     async def _is_brought(self, chunk: ChunkRef, batch: str) -> bool:
         # A checksum of several parts, `…-2`, is not that of the bytes.

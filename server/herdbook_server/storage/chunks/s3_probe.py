@@ -21,7 +21,10 @@ from herdbook_server.ports.values import ChunkRef
 from herdbook_server.storage.chunks.s3_incoming import S3Incoming
 from herdbook_server.storage.chunks.s3_signer import S3Signer, checksum
 
-_SECONDS: Final = 30
+_SIGNED_SECONDS: Final = 30
+_SECONDS: Final = 5
+"""The longest silence of the store."""
+
 _OUT_OF_ORDER: Final = frozenset({429, 500, 502, 503, 504})
 
 
@@ -42,11 +45,11 @@ class S3Probe:
             StoreUnavailable: The store does not answer.
         """
         try:
-            try:
-                return await self._try()
-            finally:
-                digests = [self._chunk.digest, self._other.digest]
-                await self._incoming.discard(digests, batch=self._batch)
+            distrust = await self._try()
+            # What is left by a probe that ends otherwise goes with what clients left.
+            digests = [self._chunk.digest, self._other.digest]
+            await self._incoming.discard(digests, batch=self._batch)
+            return distrust
         except StoreUnavailable:
             raise
         except StoreError as error:
@@ -56,13 +59,8 @@ class S3Probe:
             raise StoreUnavailable(f"S3 could not be probed: {reason}") from error
 
     async def _try(self) -> str | None:
-        request, bring_other = [
-            await self._signer.put(self._incoming.key(self._batch, each.digest), each, _SECONDS)
-            for each in (self._chunk, self._other)
-        ]
-        status = await _make(bring_other, self._other_body)
-        if status in _OUT_OF_ORDER:
-            raise StoreUnavailable(f"S3 answered a probe with status {status}.")
+        request, bring_other = await self._signed(self._chunk), await self._signed(self._other)
+        await _make(bring_other, self._other_body)
         if not await self._is_brought(self._other):
             return "S3 takes no chunk by a signed request, or tells no checksum of it."
         await _make(request, self._other_body)
@@ -77,6 +75,10 @@ class S3Probe:
             return "S3 copies where it was only signed for an upload."
         return None
 
+    async def _signed(self, chunk: ChunkRef) -> SignedRequest:
+        key = self._incoming.key(self._batch, chunk.digest)
+        return await self._signer.put(key, chunk, _SIGNED_SECONDS)
+
     async def _is_there(self) -> bool:
         return await self._incoming.is_there(self._chunk.digest, batch=self._batch)
 
@@ -86,9 +88,16 @@ class S3Probe:
 
 async def _make(
     request: SignedRequest, body: bytes, headers: Mapping[str, str] | None = None
-) -> int:
-    """Make a request; return the status of the answer. What came of it is seen in the store."""
-    return await asyncio.to_thread(_send, request, body, {**request.headers, **(headers or {})})
+) -> None:
+    """Make a request; what came of it is seen in the store.
+
+    Raises:
+        StoreUnavailable: The store is out of order, so that nothing can be told from that.
+    """
+    sent = {**request.headers, **(headers or {})}
+    status = await asyncio.to_thread(_send, request, body, sent)
+    if status in _OUT_OF_ORDER:
+        raise StoreUnavailable(f"S3 answered a probe with status {status}.")
 
 
 def _send(request: SignedRequest, body: bytes, headers: Mapping[str, str]) -> int:
