@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Protocol
 
 from tests.bench import (
+    ceiling,
     deltas,
     importing,
     memory,
@@ -37,6 +38,7 @@ class Benchmark(Protocol):
 BENCHMARKS: Mapping[str, Benchmark] = {
     "resolve": resolve,
     "transfer": transfers,
+    "ceiling": ceiling,
     "delta": deltas,
     "s3": s3,
     "memory": memory,

@@ -1,7 +1,7 @@
 """One transfer in a process of its own: `python -m tests.bench.transferring KIND ADDRESS …`.
 
-Prints how long it took, without the start of the process, the process's peak of memory, and how
-many bytes the client says it has moved.
+Prints how long it took, and how long processors did, without the start of the process; the
+process's peak of memory, and how many bytes the client says it has moved.
 """
 
 from __future__ import annotations
@@ -103,9 +103,11 @@ KINDS: dict[str, Callable[..., int]] = {
 def main(kind: str, *arguments: str) -> None:
     """Transfer, and print figures."""
     began = time.perf_counter()
+    processor_began = time.process_time()
     moved_bytes = KINDS[kind](*arguments)
     figures = {
         "seconds": time.perf_counter() - began,
+        "processor_seconds": time.process_time() - processor_began,
         "peak_memory_bytes": peak_memory_bytes(os.getpid()),
         "moved_bytes": moved_bytes,
     }

@@ -33,6 +33,7 @@ class Transfer:
     """What one transfer took."""
 
     seconds: float
+    processor_seconds: float
     peak_memory_bytes: int
     moved_bytes: int
 

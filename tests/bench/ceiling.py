@@ -1,0 +1,131 @@
+"""How near transfers come to what this machine can do, by the time that its processors take."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from statistics import median
+
+from tests.bench.baselines import MESSAGE_BYTES
+from tests.bench.measuring import Comparison, Fact, Note, Row, go_round
+from tests.bench.options import Options
+from tests.bench.servers import Server, bare_server, full_server, new_directory, new_path
+from tests.bench.transfers import (
+    DISK_THREADS,
+    MODEL,
+    Transfer,
+    random_files,
+    run_transfer,
+    write_synced,
+)
+
+TITLE = "processor time of a transfer, against that of the parts which none avoids that verifies"
+
+
+async def run(options: Options) -> list[Row]:
+    """Measure the parts and the wholes in turns, over the local chunk store."""
+    home, size_bytes = options.home, options.transfer_bytes
+    with bare_server(home) as bare, full_server(home) as server:
+        names = ("send", "receive", "hash", "write", "push", "pull")
+        samples = go_round(
+            [
+                lambda: of_stream(home, bare, "send", size_bytes),
+                lambda: of_stream(home, bare, "receive", size_bytes),
+                lambda: of_hashing(size_bytes),
+                lambda: of_writing(home, size_bytes),
+                lambda: of_push(home, server, size_bytes),
+                lambda: of_pull(home, server),
+            ],
+            rounds=options.transfer_rounds,
+        )
+    figures = dict(zip(names, samples, strict=True))
+    cores = len(os.sched_getaffinity(0))
+    rows: list[Row] = [
+        Note(
+            f"The parts: a bare stream, both ends; SHA-256 at both ends; one write of the bytes, "
+            f"synced. {cores} cores are at work at once at most."
+        )
+    ]
+    for kind, stream in (("push", "send"), ("pull", "receive")):
+        parts = tuple(
+            streamed[1] + 2 * hashed[1] + written[1]
+            for streamed, hashed, written in zip(
+                figures[stream], figures["hash"], figures["write"], strict=True
+            )
+        )
+        whole = tuple(processors for _, processors in figures[kind])
+        rows.append(Comparison(f"{kind}: processors", "s", parts, whole, "of the whole", "higher"))
+        elapsed = tuple(seconds for seconds, _ in figures[kind])
+        least = tuple(part / cores for part in parts)
+        rows.append(Comparison(f"{kind}: least time", "s", least, elapsed, "taken", "higher"))
+    parts_alone = ("send", "receive", "hash", "write")
+    rows += [
+        Fact(f"processors: {part}", median(p for _, p in figures[part]), "s")
+        for part in parts_alone
+    ]
+    return rows
+
+
+Times = tuple[float, float]
+"""Seconds that passed, and that processors took."""
+
+
+def of_stream(home: Path, bare: Server, kind: str, size_bytes: int) -> Times:
+    """Stream as many bytes, and drop them."""
+    return both_ends(bare, lambda: run_transfer(kind, bare.address, size_bytes, cache=home))
+
+
+def of_hashing(size_bytes: int) -> Times:
+    """Hash as many bytes, a message at a time."""
+    data = os.urandom(MESSAGE_BYTES)
+    return timed(lambda: [hashlib.sha256(data).digest() for _ in range(size_bytes // len(data))])
+
+
+def of_writing(home: Path, size_bytes: int) -> Times:
+    """Write files of a message's size, and sync each, a few at once."""
+    data = os.urandom(MESSAGE_BYTES)
+    directory = new_directory(home, "synced")
+    paths = [directory / str(number) for number in range(size_bytes // MESSAGE_BYTES)]
+    os.sync()
+    with ThreadPoolExecutor(DISK_THREADS) as threads:
+        times = timed(lambda: list(threads.map(lambda path: write_synced(path, data), paths)))
+    shutil.rmtree(directory)
+    return times
+
+
+def of_push(home: Path, server: Server, size_bytes: int) -> Times:
+    """Push bytes that never were before."""
+    with random_files(home, size_bytes) as directory:
+        cache = new_path(home, "cache")
+        return both_ends(
+            server, lambda: run_transfer("push", server.address, MODEL, directory, cache=cache)
+        )
+
+
+def of_pull(home: Path, server: Server) -> Times:
+    """Pull what was pushed last, without a cache."""
+    destination = new_path(home, "pulled")
+    times = both_ends(
+        server, lambda: run_transfer("pull", server.address, MODEL, destination, cache=home)
+    )
+    shutil.rmtree(destination)
+    return times
+
+
+def both_ends(server: Server, transfer: Callable[[], Transfer]) -> Times:
+    """Add the processors' time at the server to that at the client."""
+    before = server.processor_seconds
+    seen = transfer()
+    return seen.seconds, seen.processor_seconds + server.processor_seconds - before
+
+
+def timed(work: Callable[[], object]) -> Times:
+    """Do something in this process."""
+    began, processor_began = time.perf_counter(), time.process_time()
+    work()
+    return time.perf_counter() - began, time.process_time() - processor_began
