@@ -8,6 +8,7 @@ from typing import Protocol
 from tests.bench import (
     ceiling,
     deltas,
+    go_files,
     importing,
     memory,
     peers,
@@ -41,6 +42,7 @@ BENCHMARKS: Mapping[str, Benchmark] = {
     "ceiling": ceiling,
     "delta": deltas,
     "s3": s3,
+    "go": go_files,
     "memory": memory,
     "watch": watching,
     "register": registering,

@@ -26,7 +26,9 @@ func main() {
 		fmt.Fprintln(os.Stderr, "go: FAILED:", err)
 		os.Exit(1)
 	}
-	fmt.Println("go: everything is as it should be")
+	if len(os.Args) == 1 {
+		fmt.Println("go: everything is as it should be")
+	}
 }
 
 func run() error {
@@ -39,6 +41,9 @@ func run() error {
 		return err
 	}
 	defer connection.Close()
+	if len(os.Args) > 1 {
+		return newSession(connection).transfer(os.Args[1:])
+	}
 	ctx, cancel := context.WithTimeout(context.Background(), deadline)
 	defer cancel()
 	return newSession(connection).play(ctx)
