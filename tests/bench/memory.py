@@ -4,10 +4,15 @@ from __future__ import annotations
 
 import contextlib
 import shutil
+import time
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import grpc
+
+from herdbook.v1.artifact_pb2 import DownloadChunksRequest, GetManifestRequest
+from herdbook.v1.artifact_pb2_grpc import ArtifactServiceStub
 from tests.bench.machine import resident_memory_bytes
 from tests.bench.measuring import Comparison, Note, Row
 from tests.bench.options import MIB, Options
@@ -16,6 +21,10 @@ from tests.bench.transfers import Transfer, random_files, run_transfer, s3_store
 
 TITLE = "resident memory at its peak, against a server before and a client that moves one MiB"
 CLIENTS = 4
+STALLED_CLIENTS = 16
+STALL_SECONDS = 5.0
+MODEL = "m-0"
+"""One of those that were pushed."""
 
 
 async def run(options: Options) -> list[Row]:
@@ -45,7 +54,30 @@ def measure(
             largest = max(each.peak_memory_bytes for each in transfers)
             yield compare(f"{store}: {kind}, server", peak, before, baseline="before")
             yield compare(f"{store}: {kind}, each client", largest, small, baseline="one MiB")
+    with full_server(home, artifacts=artifacts, env=env) as server:
+        yield stalled(store, server)
     shutil.rmtree(home)
+
+
+def stalled(store: str, server: Server) -> Row:
+    """Have clients ask for all of a version each, and read none of it."""
+    before = resident_memory_bytes(server.pid)
+    with contextlib.ExitStack() as stack:
+        for _ in range(STALLED_CLIENTS):
+            channel = stack.enter_context(grpc.insecure_channel(server.address))
+            stub = ArtifactServiceStub(channel)
+            files = [
+                file
+                for part in stub.GetManifest(GetManifestRequest(reference=f"{MODEL}:1"))
+                for file in part.files
+            ]
+            digests = {chunk.sha256 for file in files for chunk in file.chunks}
+            request = DownloadChunksRequest(model=MODEL, version=1, sha256=digests)
+            stack.callback(stub.DownloadChunks(request).cancel)
+        time.sleep(STALL_SECONDS)
+        peak = server.peak_memory_bytes
+    name = f"{store}: {STALLED_CLIENTS} clients that read nothing, server"
+    return compare(name, peak, before, baseline="before")
 
 
 def compare(name: str, peak_bytes: int, before_bytes: int, *, baseline: str) -> Row:
