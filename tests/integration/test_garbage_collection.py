@@ -32,7 +32,7 @@ from herdbook_server.registry.aliases import AliasRegistry
 from herdbook_server.registry.callers import Caller
 from herdbook_server.registry.events import EventLog, EventPage
 from herdbook_server.registry.models import ModelRegistry
-from herdbook_server.registry.retention import Retention
+from herdbook_server.registry.retention import RETENTION_SECONDS, Retention
 from herdbook_server.registry.versions import Registration, VersionRegistry
 from herdbook_server.storage.chunks.local import LocalChunkStore
 from herdbook_server.storage.sql.postgres import PostgresDatabase
@@ -68,6 +68,7 @@ class Barn:
     database: Database
     chunks: ChunkStore
     clock: Clock = field(default_factory=Clock)
+    retention_seconds: float = RETENTION_SECONDS
 
     def __post_init__(self) -> None:
         made = {"database": self.database, "clock": self.clock}
@@ -76,7 +77,12 @@ class Barn:
         self.direct = DirectTransfers(access=self.access, **made)
         self.downloads = Downloads(database=self.database, chunks=self.chunks)
         self.versions = VersionRegistry(**made)
-        self.collector = GarbageCollector(chunks=self.chunks, grace_seconds=GRACE_SECONDS, **made)
+        self.collector = GarbageCollector(
+            chunks=self.chunks,
+            grace_seconds=GRACE_SECONDS,
+            retention=Retention(seconds=self.retention_seconds, **made),
+            **made,
+        )
 
     async def upload(self, *chunks: bytes) -> None:
         async def batches() -> AsyncIterator[Sequence[tuple[bytes, bytes]]]:
@@ -96,8 +102,9 @@ class Barn:
         registration = Registration(MODEL, Description(), files=(File("model.bin", refs),))
         return (await self.versions.register(ALICE, registration)).number
 
-    async def events(self, *, kind: str) -> EventPage:
-        return await EventLog(database=self.database).search(filter=f"kind = '{kind.lower()}'")
+    async def events(self, *, kind: str, after_revision: int = 0) -> EventPage:
+        log = EventLog(database=self.database)
+        return await log.search(filter=f"kind = '{kind.lower()}'", after_revision=after_revision)
 
     async def stored(self) -> set[bytes]:
         return {chunk.digest async for chunk in self.chunks.list_chunks()}
