@@ -35,10 +35,10 @@ GROUP_MAX_CHUNKS = 256
 GROUPS_IN_FLIGHT = 2
 """Groups of one stream that are hashed and stored while the next one comes in."""
 
-GROUPS_IN_FLIGHT_IN_ALL = 8
+GROUPS_IN_FLIGHT_IN_ALL = 4
 """Groups of all streams."""
 
-GATHERED_MAX_BYTES = 64 * 1024 * 1024
+GATHERED_MAX_BYTES = 32 * 1024 * 1024
 """What all streams gather for their next groups; beyond it groups go as they are, however small."""
 
 CLOSE_SECONDS = 5.0
