@@ -7,6 +7,7 @@ import os
 import sys
 
 _NEEDED = ("rich", "typer")
+_INTERRUPTED = 130
 
 
 def main() -> None:
@@ -20,6 +21,10 @@ def main() -> None:
         sys.exit(1)
     # What gRPC's core writes to stderr by itself helps nobody, and breaks a log in JSON.
     os.environ.setdefault("GRPC_VERBOSITY", "NONE")
-    from herdbook.cli.app import run
+    try:
+        from herdbook.cli.app import run
 
-    run()
+        run()
+    except KeyboardInterrupt:
+        # Before there was a command that could tell more.
+        sys.exit(_INTERRUPTED)

@@ -157,11 +157,14 @@ def delete(
             session, model, f"Deleted {model.name}; herdbook restore {model.name} brings it back."
         )
         return
-    reference = session.client.get_version(target, show_deleted=True).reference
+    before = session.client.get_version(target, show_deleted=True)
+    reference = before.reference
     session.confirm(f"Delete {reference}?", yes=yes)
     session.client.delete_version(reference, force=force, reason=reason)
     version = session.client.get_version(reference, show_deleted=True)
-    _tell(session, version, f"Deleted {reference}; herdbook restore {reference} brings it back.")
+    back = "the version alone" if before.aliases else "it"
+    deleted = " and ".join((reference, *(f"alias {alias}" for alias in before.aliases)))
+    _tell(session, version, f"Deleted {deleted}; herdbook restore {reference} brings {back} back.")
 
 
 def restore(session: Session, target: TargetArgument, *, reason: ReasonOption = None) -> None:

@@ -17,12 +17,17 @@ _HINTS: tuple[tuple[type[HerdbookError], str], ...] = (
     (errors.VersionInUse, "that is --force; it deletes the aliases that point at it, too"),
     (errors.ModelDeleted, "`herdbook restore` brings it back"),
     (errors.VersionDeleted, "`herdbook restore` brings it back"),
+    (errors.VersionPurged, "`herdbook show --deleted` tells what is still known of it"),
     (errors.FilterInvalid, "filters look like: metrics.rmse < 7 AND tags.team = 'fraud'"),
     (errors.OrderByInvalid, "sort keys look like: metrics.rmse asc, number desc"),
     (errors.ReferenceInvalid, "references look like team/task@champion, team/task:7, team/task"),
     (errors.ModelNotFound, "`herdbook models` lists what there is, with --deleted what there was"),
     (errors.AliasNotFound, "`herdbook alias ls MODEL` lists what there is"),
-    (errors.VersionNotFound, "`herdbook versions` lists what there is, with --deleted what was"),
+    (
+        errors.VersionNotFound,
+        "`herdbook versions` lists what there is; with --deleted, that and `herdbook show` tell "
+        "what was",
+    ),
     (errors.NoManifest, "`herdbook show` tells where its files lie"),
     (errors.SourceChanged, "push again when nothing writes to it"),
 )

@@ -14,7 +14,20 @@ from herdbook.core.values import TransferProgress, VerificationProgress
 def transfer_progress(
     output: Output, what: str
 ) -> Iterator[Callable[[TransferProgress], None] | None]:
-    """Shows a bar on stderr until the block ends; None where there is no terminal to show it at."""
+    """Shows a bar on stderr until the block ends; None where there is no terminal to show it at.
+
+    Says what an interruption means.
+    """
+    try:
+        with _transfer_bar(output, what) as show:
+            yield show
+    except KeyboardInterrupt:
+        output.note("Interrupted; the same command moves only what is missing then.")
+        raise
+
+
+@contextmanager
+def _transfer_bar(output: Output, what: str) -> Iterator[Callable[[TransferProgress], None] | None]:
     if not output.notes.is_terminal:
         yield None
         return

@@ -333,7 +333,9 @@ def collect_garbage(
     purged = f"{report.purged_version_count} versions that were deleted long ago"
     if report.purged_version_count:
         session.output.say(f"{'Purged' if report.deleted else 'Would purge'} {purged}.")
-    if report.deleted:
+    if not report.chunk_count:
+        session.output.say("There is no garbage that was left alone for the grace time.")
+    elif report.deleted:
         session.output.say(f"Deleted {found}.")
     else:
         session.output.say(f"Would delete {found}; --apply does it.")

@@ -146,9 +146,15 @@ def _listed(manifest: VersionManifest) -> list[dict[str, object]]:
     ]
 
 
+def _fate(version: Version) -> str:
+    if version.purged_at:
+        return " (deleted, purged)"
+    return " (deleted)" if version.deleted_at else ""
+
+
 def _row(version: Version) -> tuple[str, ...]:
     return (
-        version.reference + (" (deleted)" if version.deleted_at else ""),
+        version.reference + _fate(version),
         version.label or "",
         version.stage.value,
         ", ".join(version.aliases),

@@ -152,6 +152,16 @@ def test_a_version_is_deleted_by_whatever_names_it(herdbook: CommandLine) -> Non
     assert herdbook.client.arguments("delete_version")["reference"] == "m:7"
 
 
+def test_what_is_deleted_with_a_version_is_named(herdbook: CommandLine) -> None:
+    answers: dict[str, Any] = {
+        "get_version": Version("m", 7, aliases=("a", "b")),
+        "delete_version": Version("m", 7),
+    }
+    result = herdbook("delete", "m:7", "-y", "--force", **answers)
+    assert "Deleted m:7 and alias a and alias b;" in result.stdout
+    assert "brings the version alone back" in result.stdout
+
+
 def test_a_version_in_use_is_kept_and_the_way_out_is_named(herdbook: CommandLine) -> None:
     answers = {"get_version": Version("m", 7), "delete_version": errors.VersionInUse()}
     result = herdbook("delete", "m:7", "-y", **answers)

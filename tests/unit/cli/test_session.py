@@ -112,6 +112,12 @@ def test_an_interrupt_has_its_own_code(herdbook: CommandLine) -> None:
     assert herdbook("models", list_models=KeyboardInterrupt()).exit_code == 130
 
 
+def test_an_interrupted_transfer_says_what_the_next_one_does(herdbook: CommandLine) -> None:
+    result = herdbook("pull", "m@champion", "model", pull=KeyboardInterrupt())
+    assert result.exit_code == 130
+    assert "moves only what is missing" in result.stderr
+
+
 def test_a_closed_pipe_ends_quietly(herdbook: CommandLine) -> None:
     result = herdbook("models", "--json", list_models=BrokenPipeError())
     assert result.exit_code == 141

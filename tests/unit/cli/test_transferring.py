@@ -145,6 +145,8 @@ def test_garbage_is_counted_and_deleted_on_request(herdbook: CommandLine) -> Non
     found = GarbageReport(3, 5 << 20, deleted=False)
     assert "Would delete 3 chunks, 5.0 MiB" in herdbook("gc", collect_garbage=found).stdout
     assert herdbook.client.arguments("collect_garbage") == {"apply": False, "grace_seconds": None}
+    nothing = GarbageReport(0, 0, deleted=False)
+    assert "There is no garbage" in herdbook("gc", collect_garbage=nothing).stdout
     herdbook.client.calls.clear()
     deleted = GarbageReport(3, 5 << 20, deleted=True)
     result = herdbook("gc", "--apply", "--grace", "48h", "--json", collect_garbage=deleted)
