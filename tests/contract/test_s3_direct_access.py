@@ -24,6 +24,7 @@ from herdbook_server.storage.chunks.s3_direct import S3DirectAccess
 from herdbook_server.storage.chunks.s3_incoming import S3Incoming
 from herdbook_server.storage.chunks.s3_probe import S3Probe
 from tests.contract.chunk_store_suite import chunk_of, digest_of
+from tests.support.http_front import Request, forward, http_front
 from tests.support.s3 import S3Endpoint, running_s3
 from tests.support.strict_s3 import Refusal, strict_s3
 from tests.support.waiting import eventually
@@ -116,7 +117,7 @@ async def test_what_was_brought_and_kept_is_a_chunk(strict: str, prefix: str) ->
     await bring(access, BATCH)
     assert await access.brought([CHUNK], batch=BATCH) == [CHUNK]
     assert await access.brought([CHUNK], batch="another") == []
-    assert await access.keep([CHUNK.digest], batch=BATCH) == {}
+    assert await access.keep([CHUNK], batch=BATCH) == {}
     store = S3ChunkStore(location, options=options)
     await store.open()
     assert await store.get(CHUNK.digest, CHUNK.size_bytes) == DATA
@@ -127,7 +128,28 @@ async def test_what_was_brought_and_kept_is_a_chunk(strict: str, prefix: str) ->
 
 
 async def test_what_was_not_brought_is_not_kept(access: S3DirectAccess) -> None:
-    assert list(await access.keep([CHUNK.digest], batch="nothing")) == [CHUNK.digest]
+    assert list(await access.keep([CHUNK], batch="nothing")) == [CHUNK.digest]
+
+
+async def test_a_copy_that_s3_only_speaks_of_is_not_kept(lax: S3Endpoint, strict: str) -> None:
+    def answer(request: Request, body: bytes) -> None:
+        if request.headers.get("x-amz-copy-source"):
+            request.send_response(200)
+            request.send_header("Content-Length", "0")
+            request.end_headers()
+        else:
+            forward(request, body, strict)
+
+    location = S3Location(BUCKET, "spoken-of")
+    with http_front(answer) as url:
+        access = S3DirectAccess(location, options=S3Options(endpoint_url=url, attempts=1))
+        await access.open()
+        await bring(access, BATCH)
+        failures = await access.keep([CHUNK], batch=BATCH)
+        await access.close()
+    assert {digest: type(why) for digest, why in failures.items()} == {
+        CHUNK.digest: StoreUnavailable
+    }
 
 
 async def test_what_was_brought_is_discarded(access: S3DirectAccess, lax: S3Endpoint) -> None:

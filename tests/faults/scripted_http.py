@@ -26,6 +26,9 @@ class Answer:
     is_sent: bool = True
     """False to say nothing more on this connection, for as long as the server lives."""
 
+    size: bool = True
+    """Whether to say how long the body is."""
+
     closes: bool = False
     """Whether to close the connection afterwards, without having said so."""
 
@@ -81,7 +84,8 @@ class ScriptedServer:
         if answer.cut_to_bytes == 0:
             writer.transport.abort()
             return False
-        lines = [f"HTTP/1.1 {answer.status} X", f"Content-Length: {len(answer.body)}"]
+        lines = [f"HTTP/1.1 {answer.status} X"]
+        lines += [f"Content-Length: {len(answer.body)}"] if answer.size else []
         lines += [f"{name}: {value}" for name, value in answer.headers.items()]
         writer.write("\r\n".join([*lines, "", ""]).encode() + answer.body[: answer.cut_to_bytes])
         await writer.drain()

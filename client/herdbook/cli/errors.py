@@ -23,11 +23,7 @@ _HINTS: tuple[tuple[type[HerdbookError], str], ...] = (
     (errors.ReferenceInvalid, "references look like team/task@champion, team/task:7, team/task"),
     (errors.ModelNotFound, "`herdbook models` lists what there is, with --deleted what there was"),
     (errors.AliasNotFound, "`herdbook alias ls MODEL` lists what there is"),
-    (
-        errors.VersionNotFound,
-        "`herdbook versions` lists what there is; with --deleted, that and `herdbook show` tell "
-        "what was",
-    ),
+    (errors.VersionNotFound, "`herdbook versions` lists what there is, with --deleted what was"),
     (errors.NoManifest, "`herdbook show` tells where its files lie"),
     (errors.SourceChanged, "push again when nothing writes to it"),
 )

@@ -231,7 +231,7 @@ class Exchange:
         if not self._is_harmless(request):
             self._patience.rest("the server signed what is not made from here")
             return None
-        failure: Exception | None = None
+        failure = ""
         give_up_at = time.monotonic() + _REQUEST_SECONDS
         # A connection that was kept open may have been closed at the other end.
         for anew in (False, True):
@@ -245,15 +245,15 @@ class Exchange:
                 self._patience.rest(str(error))
                 return None
             except (TimeoutError, ValueError, Refused) as error:
-                failure = error
+                failure = str(error) or type(error).__name__
                 break
             except (OSError, http.client.HTTPException) as error:
-                failure = error
+                failure = str(error) or type(error).__name__
             else:
                 self._patience.answered()
                 return data
-        if failure is not None:
-            self._patience.failed(str(failure) or type(failure).__name__)
+        if failure:
+            self._patience.failed(failure)
         return None
 
     def _is_harmless(self, request: SignedRequest) -> bool:
@@ -280,16 +280,28 @@ class Exchange:
             pieces = None if body is None else _pieces(body)
             connection.request(request.method, target, pieces, headers)
             with connection.getresponse() as answer:
-                data = answer.read(MAX_CHUNK_BYTES + 1)
-                if answer.length and len(data) <= MAX_CHUNK_BYTES:
-                    raise http.client.IncompleteRead(data, answer.length)
-                if not answer.isclosed():
-                    # More than a chunk has: what follows must not be taken for the next answer.
+                _check_status(answer)
+                if body is None:
+                    _check_size(answer)
+                    return answer.read()
+                if answer.length != 0:
+                    # What else it says is not read, and is not to be taken for the next answer.
                     connection.close()
-        if answer.status != _OK:
-            kind = http.client.HTTPException if answer.status in _PASSING else Refused
-            raise kind(f"S3 answered with status {answer.status}")
-        return data
+                return b""
+
+
+def _check_status(answer: http.client.HTTPResponse) -> None:
+    """Raises for what is no good answer; it stays unread."""
+    if answer.status in _PASSING:
+        raise http.client.HTTPException(f"S3 answered with status {answer.status}")
+    if answer.status != _OK:
+        raise Refused(f"S3 answered with status {answer.status}")
+
+
+def _check_size(answer: http.client.HTTPResponse) -> None:
+    """Raises for an answer that could be of any size; it stays unread."""
+    if answer.length is None or answer.length > MAX_CHUNK_BYTES:
+        raise Refused("S3 gives more than a chunk has, or does not say how much")
 
 
 def _pieces(body: bytes) -> Iterator[memoryview]:

@@ -147,7 +147,8 @@ class DirectTransfers:
             )
 
         async def keep(digests: Collection[bytes]) -> Mapping[bytes, StoreError]:
-            return await access.keep(digests, batch=batch)
+            kept = [chunk for chunk in brought if chunk.digest in digests]
+            return await access.keep(kept, batch=batch)
 
         await self._admission.admit(model, brought, keep)
         await _discard(access, [chunk.digest for chunk in brought], batch)

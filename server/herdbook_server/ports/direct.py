@@ -60,7 +60,7 @@ class DirectAccess(Protocol):
         """Return those chunks that have been brought, whole."""
         ...
 
-    async def keep(self, digests: Collection[bytes], *, batch: str) -> Mapping[bytes, StoreError]:
+    async def keep(self, chunks: Collection[ChunkRef], *, batch: str) -> Mapping[bytes, StoreError]:
         """Store chunks that have been brought; like `ChunkStore.put`."""
         ...
 

@@ -173,7 +173,8 @@ class MemoryAccess:
             if ref(self.incoming.get((batch, chunk.digest), b"nothing")) == chunk
         ]
 
-    async def keep(self, digests: Collection[bytes], *, batch: str) -> Mapping[bytes, StoreError]:
+    async def keep(self, chunks: Collection[ChunkRef], *, batch: str) -> Mapping[bytes, StoreError]:
+        digests = [chunk.digest for chunk in chunks]
         if self.failure is not None:
             return dict.fromkeys(digests, self.failure)
         self.kept += digests

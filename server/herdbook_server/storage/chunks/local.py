@@ -263,9 +263,7 @@ class LocalChunkStore:
             # The call may have hung for minutes, and have taken what another process has put.
             deadline.require()
         except TimeoutError:
-            with contextlib.suppress(FileExistsError):
-                path.hardlink_to(condemned)
-                sync_directory(path.parent)
+            _put_back(condemned, path)
             raise
         _remove(condemned)
 
@@ -350,6 +348,19 @@ async def _run(
 def _at_once(path: str, flags: int) -> int:
     """Open a file; a pipe that somebody put there is not waited for."""
     return os.open(path, flags | os.O_NONBLOCK)
+
+
+def _put_back(taken: Path, path: Path) -> None:
+    """Give a file its name back, unless there is one of that name by now."""
+    try:
+        path.hardlink_to(taken)
+    except FileExistsError:
+        return
+    except OSError:
+        # There are no hard links here.
+        if not path.exists():
+            taken.rename(path)
+    sync_directory(path.parent)
 
 
 def _remove(path: Path) -> None:

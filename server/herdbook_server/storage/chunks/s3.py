@@ -19,6 +19,7 @@ from herdbook_server.ports.chunks import (
     Data,
     StoredChunk,
     StoreError,
+    StoreUnavailable,
 )
 from herdbook_server.storage.chunks import s3_errors
 from herdbook_server.storage.chunks.layout import CHUNKS, chunk_digest, chunk_name
@@ -118,7 +119,10 @@ class S3ChunkStore:
             response = await self._bucket.client.get_object(
                 Bucket=self._location.bucket, Key=self._key(digest)
             )
-            actual_bytes = response["ContentLength"]
+            actual_bytes = response.get("ContentLength")
+            if actual_bytes is None:
+                response["Body"].close()
+                raise StoreUnavailable(f"{self._bucket.could_not('read a chunk')}: it has no size.")
             try:
                 async with response["Body"]:
                     if actual_bytes == size_bytes:

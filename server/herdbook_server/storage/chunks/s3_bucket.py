@@ -198,7 +198,11 @@ class S3Bucket:
         if token:
             request["ContinuationToken"] = token
         async with self.call("list its objects") as client:
-            return await client.list_objects_v2(**request)
+            try:
+                return await client.list_objects_v2(**request)
+            except ValueError as error:
+                sentence = self.could_not("list its objects")
+                raise StoreUnavailable(f"{sentence}: {error}") from error
 
 
 async def failures_of(

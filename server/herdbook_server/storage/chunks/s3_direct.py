@@ -104,9 +104,9 @@ class S3DirectAccess:
         """Look at objects, see `DirectAccess.brought`."""
         return await self._incoming.brought(chunks, batch=batch)
 
-    async def keep(self, digests: Collection[bytes], *, batch: str) -> Mapping[bytes, StoreError]:
+    async def keep(self, chunks: Collection[ChunkRef], *, batch: str) -> Mapping[bytes, StoreError]:
         """Copy objects inside the store, see `DirectAccess.keep`."""
-        return await self._incoming.keep(digests, batch=batch)
+        return await self._incoming.keep(chunks, batch=batch)
 
     async def discard(self, digests: Sequence[bytes], *, batch: str) -> None:
         """Delete objects, see `DirectAccess.discard`."""

@@ -12,6 +12,7 @@ from botocore.exceptions import (
     ResponseStreamingError,
 )
 from botocore.exceptions import ConnectionError as BotoConnectionError
+from botocore.parsers import ResponseParserError
 
 from herdbook_server.ports.chunks import (
     StoreError,
@@ -29,11 +30,23 @@ BODY_ERRORS = (
 )
 """Raised when a connection breaks in the middle of an object."""
 
-DRIVER_ERRORS = (ClientError, BotoCoreError, aiohttp.ClientError, OSError)
+DRIVER_ERRORS = (
+    ClientError,
+    BotoCoreError,
+    ResponseParserError,
+    aiohttp.ClientError,
+    OSError,
+)
 """Everything the driver raises; `TimeoutError` is an `OSError`."""
 
 # Credentials that a metadata service hands out may come a moment later.
-_UNREACHABLE = (*BODY_ERRORS, BotoConnectionError, CredentialRetrievalError, OSError)
+_UNREACHABLE = (
+    *BODY_ERRORS,
+    BotoConnectionError,
+    CredentialRetrievalError,
+    ResponseParserError,
+    OSError,
+)
 _FULL = frozenset({"InsufficientCapacity", "QuotaExceeded", "XMinioStorageFull"})
 _RETRYABLE = frozenset(
     {
@@ -74,7 +87,15 @@ def refused(sentence: str, code: str, reason: str) -> StoreError:
 
 
 def is_missing_object(error: ClientError) -> bool:
-    """Whether the bucket answered that it holds no such object."""
+    """Whether the bucket answered that it holds no such object.
+
+    A bare status 404 may be that of whatever stands before it.
+    """
+    return str(error.response.get("Error", {}).get("Code")) == "NoSuchKey"
+
+
+def is_missing_head(error: ClientError) -> bool:
+    """Tell the same of an answer to HEAD, which has no body to say more."""
     return str(error.response.get("Error", {}).get("Code")) in {"NoSuchKey", "404"}
 
 

@@ -12,7 +12,7 @@ from urllib.parse import quote
 
 from botocore.exceptions import ClientError
 
-from herdbook_server.ports.chunks import StoreError
+from herdbook_server.ports.chunks import StoreError, StoreUnavailable
 from herdbook_server.ports.values import ChunkRef
 from herdbook_server.storage.chunks import s3_errors
 from herdbook_server.storage.chunks.layout import CHUNKS, chunk_name
@@ -52,11 +52,11 @@ class S3Incoming:
 
     async def is_there(self, digest: bytes, *, batch: str) -> bool:
         """Tell whether anything was brought in the place of a chunk."""
-        return await self._find(digest, batch) is not None
+        return await self._find(self.key(batch, digest)) is not None
 
-    async def keep(self, digests: Collection[bytes], *, batch: str) -> Mapping[bytes, StoreError]:
+    async def keep(self, chunks: Collection[ChunkRef], *, batch: str) -> Mapping[bytes, StoreError]:
         """Copy objects inside the store, see `DirectAccess.keep`."""
-        return await failures_of({digest: self._keep(digest, batch) for digest in digests})
+        return await failures_of({chunk.digest: self._keep(chunk, batch) for chunk in chunks})
 
     async def discard(self, digests: Sequence[bytes], *, batch: str) -> None:
         """Delete objects, see `DirectAccess.discard`."""
@@ -79,32 +79,41 @@ class S3Incoming:
 
     async def _is_brought(self, chunk: ChunkRef, batch: str) -> bool:
         # A checksum of several parts, `…-2`, is not that of the bytes.
-        return await self._find(chunk.digest, batch) == (chunk.size_bytes, checksum(chunk))
+        found = await self._find(self.key(batch, chunk.digest))
+        return found == (chunk.size_bytes, checksum(chunk))
 
-    async def _find(self, digest: bytes, batch: str) -> tuple[int, str | None] | None:
-        """Return the size and the checksum of what was brought, if anything was."""
+    async def _find(self, key: str) -> tuple[int | None, str | None] | None:
+        """Return the size and the checksum of an object, as far as S3 tells them, if any."""
         async with self._bucket.call("look at a chunk") as client:
             try:
                 found = await client.head_object(
                     Bucket=self._location.bucket,
-                    Key=self.key(batch, digest),
+                    Key=key,
                     ChecksumMode="ENABLED",
                 )
             except ClientError as error:
-                if s3_errors.is_missing_object(error):
+                if s3_errors.is_missing_head(error):
                     return None
                 raise
-        return found["ContentLength"], found.get("ChecksumSHA256")
+        return found.get("ContentLength"), found.get("ChecksumSHA256")
 
-    async def _keep(self, digest: bytes, batch: str) -> None:
+    async def _keep(self, chunk: ChunkRef, batch: str) -> None:
+        key = self._location.key(f"{CHUNKS}/{chunk_name(chunk.digest)}")
+        source = self.key(batch, chunk.digest)
         async with self._bucket.call("store a chunk") as client:
             await client.copy_object(
                 Bucket=self._location.bucket,
-                Key=self._location.key(f"{CHUNKS}/{chunk_name(digest)}"),
-                CopySource={"Bucket": self._location.bucket, "Key": self.key(batch, digest)},
+                Key=key,
+                CopySource={"Bucket": self._location.bucket, "Key": source},
                 # Not what a client may have set.
                 MetadataDirective="REPLACE",
             )
+        # S3 answers with success before it has copied, and the end of its answer may be lost.
+        if await self._find(key) not in {
+            (chunk.size_bytes, checksum(chunk)),
+            (chunk.size_bytes, None),
+        }:
+            raise StoreUnavailable(f"{self._bucket.could_not('copy a chunk')}: it is not there.")
 
     async def _delete(self, keys: Sequence[str]) -> None:
         for failure in (await self._bucket.delete({key: key for key in keys})).values():
