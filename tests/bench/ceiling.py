@@ -47,13 +47,13 @@ async def run(options: Options) -> list[Row]:
     cores = len(os.sched_getaffinity(0))
     rows: list[Row] = [
         Note(
-            f"The parts: a bare stream, both ends; SHA-256 at both ends; one write of the bytes, "
-            f"synced. {cores} cores are at work at once at most."
+            "The parts: a bare stream, both ends; SHA-256, of a push at both ends, of a pull at "
+            f"one; one write of the bytes, synced. At most {cores} cores are at work at once."
         )
     ]
-    for kind, stream in (("push", "send"), ("pull", "receive")):
+    for kind, stream, hashes in (("push", "send", 2), ("pull", "receive", 1)):
         parts = tuple(
-            streamed[1] + 2 * hashed[1] + written[1]
+            streamed[1] + hashes * hashed[1] + written[1]
             for streamed, hashed, written in zip(
                 figures[stream], figures["hash"], figures["write"], strict=True
             )

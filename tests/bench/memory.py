@@ -23,6 +23,7 @@ TITLE = "resident memory at its peak, against a server before and a client that 
 CLIENTS = 4
 STALLED_CLIENTS = 16
 STALL_SECONDS = 5.0
+OWN_CONNECTION = [("grpc.use_local_subchannel_pool", 1)]
 MODEL = "m-0"
 """One of those that were pushed."""
 
@@ -62,9 +63,10 @@ def measure(
 def stalled(store: str, server: Server) -> Row:
     """Have clients ask for all of a version each, and read none of it."""
     before = resident_memory_bytes(server.pid)
+    calls: list[grpc.Call] = []
     with contextlib.ExitStack() as stack:
         for _ in range(STALLED_CLIENTS):
-            channel = stack.enter_context(grpc.insecure_channel(server.address))
+            channel = stack.enter_context(grpc.insecure_channel(server.address, OWN_CONNECTION))
             stub = ArtifactServiceStub(channel)
             files = [
                 file
@@ -73,8 +75,10 @@ def stalled(store: str, server: Server) -> Row:
             ]
             digests = {chunk.sha256 for file in files for chunk in file.chunks}
             request = DownloadChunksRequest(model=MODEL, version=1, sha256=digests)
-            stack.callback(stub.DownloadChunks(request).cancel)
+            calls.append(stub.DownloadChunks(request))
+            stack.callback(calls[-1].cancel)
         time.sleep(STALL_SECONDS)
+        assert all(call.is_active() for call in calls), "a download ended that nobody reads"
         peak = server.peak_memory_bytes
     name = f"{store}: {STALLED_CLIENTS} clients that read nothing, server"
     return compare(name, peak, before, baseline="before")

@@ -88,6 +88,7 @@ class Outcome:
     """Reasons of errors that reached the user, who tried again."""
     seconds: float
     whole: bool
+    faults: int = 0
 
 
 def push_and_pull(
@@ -157,8 +158,7 @@ def now_and_then(home: Path, *, size_bytes: int, probability: float, direct: boo
         failing.probability = probability
         outcome = push_and_pull(server, home, size_bytes=size_bytes, half_way=lambda: None)
         failing.probability = 0.0
-    report(f"{probability:.0%} fail", outcome, failing)
-    return outcome
+    return report(f"{probability:.0%} fail", outcome, failing)
 
 
 def altogether(home: Path, *, size_bytes: int, seconds: float, direct: bool) -> Outcome:
@@ -170,12 +170,11 @@ def altogether(home: Path, *, size_bytes: int, seconds: float, direct: bool) -> 
             threading.Timer(seconds, lambda: setattr(failing, "away", False)).start()
 
         outcome = push_and_pull(server, home, size_bytes=size_bytes, half_way=be_away)
-    report(f"all fail for {seconds:.0f} s", outcome, failing)
-    return outcome
+    return report(f"all fail for {seconds:.0f} s", outcome, failing)
 
 
-def report(what: str, outcome: Outcome, failing: FailingS3) -> None:
-    """Print a line."""
+def report(what: str, outcome: Outcome, failing: FailingS3) -> Outcome:
+    """Print a line, and count the faults."""
     faults = ", ".join(f"{count} {fault.name}" for fault, count in failing.seen.items())
     refusals = ", ".join(f"{count} {each}" for each, count in Counter(outcome.refusals).items())
     sys.stdout.write(
@@ -183,6 +182,7 @@ def report(what: str, outcome: Outcome, failing: FailingS3) -> None:
         f"errors that reached the user: {refusals or 'none'}; "
         f"whole: {outcome.whole}; {outcome.seconds:.0f} s\n"
     )
+    return replace(outcome, faults=failing.seen.total())
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

@@ -100,6 +100,7 @@ def servers_disk() -> None:
         on.resize(LARGE_MIB)
         transfer = client.push(MODEL, on.files, capture=False).transfer
         assert transfer is not None
+        assert transfer.saved_bytes
         client.pull(MODEL, on.pulled)
         on.check_whole(on.pulled)
         say(f"  with room again: pushed, {transfer.saved_bytes // MIB} MiB were there already")
@@ -162,6 +163,7 @@ def damaged_cache() -> None:
             second = on.home / "second"
             moved_bytes = client.pull(MODEL, second).transfer.moved_bytes
             on.check_whole(second)
+            assert 0 < moved_bytes <= 2 * MIB
             say(f"cached chunk damaged: pulled, whole; {moved_bytes} bytes were fetched again")
             assert client.pull(MODEL, on.home / "third").transfer.moved_bytes == 0
 

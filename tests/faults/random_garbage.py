@@ -59,6 +59,7 @@ class Chance:
         self._barns = barns
         self._random = Random(seed)
         self._seen_until_revision = 0
+        self._deleted_at_us: dict[int, int | None] = {}
         self.seen = Seen()
 
     async def run(self, rounds: int) -> Seen:
@@ -134,7 +135,8 @@ class Chance:
         reference = f"{MODEL}:{self._random.choice(list(self.seen.versions))}"
         change = self._random.choice((versions.delete, versions.restore))
         with suppress(errors.VersionPurged):
-            await change(CALLER, reference)
+            changed = await change(CALLER, reference)
+            self._deleted_at_us[changed.number] = changed.deleted_at_us
 
     async def _forget_purged(self) -> None:
         """Expect nothing more of versions that were deleted longer ago than they are kept."""
@@ -143,6 +145,9 @@ class Chance:
         )
         for event in page.items:
             del self.seen.versions[event.version]
+            deleted_at_us = self._deleted_at_us[event.version]
+            assert deleted_at_us is not None, "a version was purged that is not deleted"
+            assert event.time_us - deleted_at_us > RETENTION_SECONDS * 1_000_000, "too early"
             self.seen.purged += 1
         self._seen_until_revision = page.revision
 

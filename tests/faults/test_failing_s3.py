@@ -13,6 +13,7 @@ from tests.faults.killed_push import MIB
 @pytest.mark.parametrize("direct", [False, True], ids=["through", "past"])
 def test_what_fails_now_and_then_reaches_no_user(tmp_path: Path, direct: bool) -> None:  # noqa: FBT001
     outcome = now_and_then(tmp_path, size_bytes=48 * MIB, probability=0.05, direct=direct)
+    assert outcome.faults
     assert outcome.whole
     assert outcome.refusals == []
 
@@ -20,5 +21,6 @@ def test_what_fails_now_and_then_reaches_no_user(tmp_path: Path, direct: bool) -
 @pytest.mark.parametrize("direct", [False, True], ids=["through", "past"])
 def test_what_fails_for_a_while_is_whole_in_the_end(tmp_path: Path, direct: bool) -> None:  # noqa: FBT001
     outcome = altogether(tmp_path, size_bytes=48 * MIB, seconds=3.0, direct=direct)
+    assert outcome.faults
     assert outcome.whole
     assert set(outcome.refusals) <= {"STORE_UNAVAILABLE"}

@@ -126,9 +126,15 @@ async def test_a_deletion_that_was_given_up_deletes_nothing_that_is_put_afterwar
         assert await store.get(digest, len(data)) == data
 
 
+@pytest.mark.parametrize("links", [True, False], ids=["hard links", "no hard links"])
 async def test_a_deletion_that_hung_puts_back_what_another_process_has_put(
-    store: LocalChunkStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    store: LocalChunkStore,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    links: bool,  # noqa: FBT001
 ) -> None:
+    if not links:
+        monkeypatch.setattr(Path, "hardlink_to", refuse_links)
     other = LocalChunkStore(tmp_path)
     await other.open()
     await put(store, DIGEST, DATA)
@@ -141,6 +147,7 @@ async def test_a_deletion_that_hung_puts_back_what_another_process_has_put(
     goes_on.set()
     await store.close()
     assert await other.get(DIGEST, len(DATA)) == DATA
+    assert files_below(tmp_path / "tmp") == []
     await other.close()
 
 
@@ -159,6 +166,10 @@ async def test_a_process_that_was_stopped_deletes_nothing_that_others_have_put_m
     failures = await store.delete([DIGEST, digest_of(b"another")])
     assert [type(failure) for failure in failures.values()] == [StoreUnavailable] * 2
     assert await store.get(DIGEST, len(DATA)) == DATA
+
+
+def refuse_links(*_: object) -> None:
+    raise OSError(errno.EOPNOTSUPP, os.strerror(errno.EOPNOTSUPP))
 
 
 def hang_in_renaming(patch: pytest.MonkeyPatch) -> tuple[threading.Event, threading.Event]:

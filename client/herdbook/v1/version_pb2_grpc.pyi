@@ -81,7 +81,8 @@ class VersionServiceStub:
     """
     DeleteVersion: _grpc.UnaryUnaryMultiCallable[_version_pb2.DeleteVersionRequest, _version_pb2.DeleteVersionResponse]
     """Marks a version deleted: it can no longer be resolved or pulled, its number is never used again, and it can be restored
-    until its retention ends, 30 days unless the server is set to other. Deleting a deleted version succeeds. With force, aliases that point at it are deleted too.
+    until its retention ends, 30 days unless the server is set to other. Deleting a deleted version succeeds. With force, aliases
+    that point at it are deleted too.
     INVALID_ARGUMENT / REFERENCE_INVALID (by number or label only); NOT_FOUND / VERSION_NOT_FOUND;
     FAILED_PRECONDITION / VERSION_IN_USE (an alias points at it, or a live replica serves it;
     google.rpc.PreconditionFailure lists them) unless force is set.
@@ -146,7 +147,8 @@ class VersionServiceAsyncStub(VersionServiceStub):
     """
     DeleteVersion: _aio.UnaryUnaryMultiCallable[_version_pb2.DeleteVersionRequest, _version_pb2.DeleteVersionResponse]  # type: ignore[assignment]
     """Marks a version deleted: it can no longer be resolved or pulled, its number is never used again, and it can be restored
-    until its retention ends, 30 days unless the server is set to other. Deleting a deleted version succeeds. With force, aliases that point at it are deleted too.
+    until its retention ends, 30 days unless the server is set to other. Deleting a deleted version succeeds. With force, aliases
+    that point at it are deleted too.
     INVALID_ARGUMENT / REFERENCE_INVALID (by number or label only); NOT_FOUND / VERSION_NOT_FOUND;
     FAILED_PRECONDITION / VERSION_IN_USE (an alias points at it, or a live replica serves it;
     google.rpc.PreconditionFailure lists them) unless force is set.
@@ -256,7 +258,8 @@ class VersionServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_version_pb2.DeleteVersionResponse, _abc.Awaitable[_version_pb2.DeleteVersionResponse]]:
         """Marks a version deleted: it can no longer be resolved or pulled, its number is never used again, and it can be restored
-        until its retention ends, 30 days unless the server is set to other. Deleting a deleted version succeeds. With force, aliases that point at it are deleted too.
+        until its retention ends, 30 days unless the server is set to other. Deleting a deleted version succeeds. With force, aliases
+        that point at it are deleted too.
         INVALID_ARGUMENT / REFERENCE_INVALID (by number or label only); NOT_FOUND / VERSION_NOT_FOUND;
         FAILED_PRECONDITION / VERSION_IN_USE (an alias points at it, or a live replica serves it;
         google.rpc.PreconditionFailure lists them) unless force is set.

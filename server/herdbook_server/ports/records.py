@@ -99,7 +99,7 @@ class Versions(Protocol):
     async def expired(self, before_us: int, *, limit: int) -> Sequence[tuple[str, int]]:
         """Models and numbers of versions with a manifest that were deleted before a time.
 
-        They, or their models. By model and number.
+        They, or their models; not all, but some as long as there are any.
         """
         ...
 

@@ -16,7 +16,7 @@ from herdbook_server.registry.writing import Write, writing
 RETENTION_SECONDS: Final = 30 * 24 * 60 * 60.0
 """How long what is deleted can be restored."""
 
-PURGED_AT_ONCE: Final = 100
+PURGED_AT_ONCE: Final = 10
 """Versions that one write purges: others wait for it."""
 
 _REASON: Final = "retention"

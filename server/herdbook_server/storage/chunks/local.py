@@ -355,12 +355,13 @@ def _put_back(taken: Path, path: Path) -> None:
     try:
         path.hardlink_to(taken)
     except FileExistsError:
-        return
+        pass
     except OSError:
         # There are no hard links here.
         if not path.exists():
             taken.rename(path)
     sync_directory(path.parent)
+    taken.unlink(missing_ok=True)
 
 
 def _remove(path: Path) -> None:

@@ -74,11 +74,11 @@ SAVE = """
 
 DROP_MANIFEST = "UPDATE versions SET manifest_digest = NULL WHERE id = $1"
 
-EXPIRED = """
-    SELECT model, number FROM versions WHERE deleted_at_us < $1 AND manifest_digest IS NOT NULL
-    UNION
-    SELECT v.model, v.number FROM models m JOIN versions v ON v.model = m.name
-    WHERE m.deleted_at_us < $1 AND v.manifest_digest IS NOT NULL"""
+EXPIRED = "deleted_at_us < $1 AND manifest_digest IS NOT NULL"
+
+EXPIRED_WITH_MODEL = f"""
+    model IN (SELECT name FROM models WHERE deleted_at_us < $1)
+    AND manifest_digest IS NOT NULL AND NOT COALESCE({EXPIRED}, FALSE)"""
 
 RESOLVED_AT_ONCE = 100
 """How many references go into one statement."""
@@ -178,14 +178,22 @@ class VersionRows:
 
     async def expired(self, before_us: int, *, limit: int) -> Sequence[tuple[str, int]]:
         """See `ports.records.Versions`."""
-        text = f"{EXPIRED} ORDER BY 1, 2 LIMIT $2"
-        return [(row[0], row[1]) for row in await self._connection.fetch(text, before_us, limit)]
+        # One after the other, so that each uses its index.
+        for condition in (EXPIRED, EXPIRED_WITH_MODEL):
+            text = f"SELECT model, number FROM versions WHERE {condition} LIMIT $2"
+            rows = await self._connection.fetch(text, before_us, limit)
+            if rows:
+                return [(row[0], row[1]) for row in rows]
+        return []
 
     async def expired_count(self, before_us: int) -> int:
         """See `ports.records.Versions`."""
-        text = f"SELECT count(*) FROM ({EXPIRED}) AS expired"
-        ((count,),) = await self._connection.fetch(text, before_us)
-        return int(count)
+        total = 0
+        for condition in (EXPIRED, EXPIRED_WITH_MODEL):
+            text = f"SELECT count(*) FROM versions WHERE {condition}"
+            ((count,),) = await self._connection.fetch(text, before_us)
+            total += count
+        return total
 
     async def search(self, query: Query) -> Found[Version]:
         """See `ports.records.Versions`.
