@@ -177,6 +177,38 @@ async def test_a_chunk_cut_short_on_the_way_is_read_again(
     assert len(endpoint.requests) == 3
 
 
+async def test_a_chunk_without_a_size_is_unavailability(open_store: OpenStore) -> None:
+    store = await open_store(Answer(body=DATA, size=False, closes=True))
+    with pytest.raises(StoreUnavailable, match="no size"):
+        await store.get(DIGEST, len(DATA))
+
+
+async def test_a_404_that_is_not_of_s3_has_lost_no_chunk(open_store: OpenStore) -> None:
+    store = await open_store(Answer(404, b"<html>no such service</html>"))
+    with pytest.raises(StoreError) as caught:
+        await store.get(DIGEST, len(DATA))
+    assert not isinstance(caught.value, ChunkMissing)
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"<ListBucketResult><Contents>",
+        (
+            b"<ListBucketResult><Contents><Key>k</Key><LastModified>once</LastModified></Contents>"
+            b"</ListBucketResult>"
+        ),
+    ],
+    ids=["cut", "no time"],
+)
+async def test_a_listing_that_makes_no_sense_is_unavailability(
+    open_store: OpenStore, body: bytes
+) -> None:
+    store = await open_store(Answer(body=body))
+    with pytest.raises(StoreUnavailable):
+        assert [chunk async for chunk in store.list_chunks()]
+
+
 async def test_a_chunk_cut_short_every_time_is_unavailability(
     open_store: OpenStore, endpoint: ScriptedServer
 ) -> None:

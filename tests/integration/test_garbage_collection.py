@@ -6,7 +6,7 @@ import asyncio
 import hashlib
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AsyncExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import cast
 
@@ -419,6 +419,19 @@ async def test_a_version_that_was_deleted_long_ago_loses_its_files_alone(barn: B
     assert (await barn.collector.collect(apply=True)).purged_version_count == 0
     (event,) = (await barn.events(kind="VERSION_PURGED")).items
     assert (event.version, event.actor, event.reason) == (1, "herdbook", "retention")
+
+
+async def test_an_older_server_cannot_restore_a_purged_version(barn: Barn) -> None:
+    """It knows nothing of purges, and would give a version without files."""
+    await barn.upload(b"chunk")
+    await barn.register(b"chunk")
+    await barn.versions.delete(ALICE, f"{MODEL}:1")
+    barn.clock.pass_days(31)
+    await barn.collector.collect(apply=True)
+    purged = await barn.versions.get(f"{MODEL}:1", show_deleted=True)
+    with pytest.raises(Exception, match=r"(?i)check"):
+        async with barn.database.write() as records:
+            await records.versions.save(replace(purged, deleted_at_us=None))
 
 
 async def test_the_files_of_a_purged_version_can_be_registered_anew(barn: Barn) -> None:

@@ -157,9 +157,9 @@ def delete(
             session, model, f"Deleted {model.name}; herdbook restore {model.name} brings it back."
         )
         return
-    before = session.client.get_version(target, show_deleted=True)
-    reference = before.reference
+    reference = session.client.get_version(target, show_deleted=True).reference
     session.confirm(f"Delete {reference}?", yes=yes)
+    before = session.client.get_version(reference, show_deleted=True)
     session.client.delete_version(reference, force=force, reason=reason)
     version = session.client.get_version(reference, show_deleted=True)
     back = "the version alone" if before.aliases else "it"

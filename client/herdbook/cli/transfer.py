@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -26,7 +27,7 @@ from herdbook.cli.panels import FILES, SERVER
 from herdbook.cli.progress import transfer_progress, verification_progress
 from herdbook.cli.session import Session, command
 from herdbook.cli.texts import size_text, transfer_text
-from herdbook.core.values import Version
+from herdbook.core.values import GarbageReport, Version
 
 ORIGIN = "Origin"
 Texts = list[str] | None
@@ -329,13 +330,20 @@ def collect_garbage(
     if session.output.as_json:
         session.output.document(report)
         return
-    found = f"{report.chunk_count} chunks, {size_text(report.size_bytes)}"
-    purged = f"{report.purged_version_count} versions that were deleted long ago"
-    if report.purged_version_count:
-        session.output.say(f"{'Purged' if report.deleted else 'Would purge'} {purged}.")
-    if not report.chunk_count:
-        session.output.say("There is no garbage that was left alone for the grace time.")
+    for sentence in _of_garbage(report):
+        session.output.say(sentence)
+
+
+def _of_garbage(report: GarbageReport) -> Iterator[str]:
+    versions = f"{report.purged_version_count} versions that were deleted long ago"
+    chunks = f"{report.chunk_count} chunks, {size_text(report.size_bytes)}"
+    if not report.purged_version_count and not report.chunk_count:
+        yield "There is no garbage that was left alone for the grace time."
     elif report.deleted:
-        session.output.say(f"Deleted {found}.")
+        if report.purged_version_count:
+            yield f"Purged {versions}."
+        yield f"Deleted {chunks}."
     else:
-        session.output.say(f"Would delete {found}; --apply does it.")
+        if report.purged_version_count:
+            yield f"Would purge {versions}; what only they list comes on top."
+        yield f"Would delete {chunks}; --apply does it."

@@ -142,9 +142,8 @@ class DirectTransfers:
     ) -> Sequence[bytes]:
         unknown = await self._unknown(model, chunks)
         with translated():
-            brought = await access.brought(
-                [chunk for chunk in chunks if chunk.digest in unknown], batch=batch
-            )
+            asked = dict.fromkeys(chunk for chunk in chunks if chunk.digest in unknown)
+            brought = await access.brought(list(asked), batch=batch)
 
         async def keep(digests: Collection[bytes]) -> Mapping[bytes, StoreError]:
             kept = [chunk for chunk in brought if chunk.digest in digests]

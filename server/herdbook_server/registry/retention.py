@@ -19,6 +19,9 @@ RETENTION_SECONDS: Final = 30 * 24 * 60 * 60.0
 PURGED_AT_ONCE: Final = 10
 """Versions that one write purges: others wait for it."""
 
+FOUND_AT_ONCE: Final = 1000
+"""Finding those whose models were deleted goes through all versions of these."""
+
 _REASON: Final = "retention"
 _MICROSECONDS: Final = 1_000_000
 
@@ -48,14 +51,15 @@ class Retention:
         """Purge what was deleted long enough ago; return how many versions."""
         purged = 0
         while expired := await self._expired():
-            purged += await self._purge(caller, expired)
+            for start in range(0, len(expired), PURGED_AT_ONCE):
+                purged += await self._purge(caller, expired[start : start + PURGED_AT_ONCE])
         return purged
 
     async def _expired(self) -> Sequence[tuple[str, int]]:
         if not self._seconds:
             return ()
         async with self._database.read() as records:
-            return await records.versions.expired(self._before_us(), limit=PURGED_AT_ONCE)
+            return await records.versions.expired(self._before_us(), limit=FOUND_AT_ONCE)
 
     async def _purge(self, caller: Caller, expired: Sequence[tuple[str, int]]) -> int:
         before_us = self._before_us()

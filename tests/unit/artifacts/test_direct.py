@@ -63,6 +63,12 @@ async def test_what_is_stored_is_not_copied_but_becomes_known(barn: Barn) -> Non
     assert (MODEL, ref(DATA).digest) in barn.index.known
 
 
+async def test_a_chunk_that_is_named_twice_is_kept_once(barn: Barn) -> None:
+    proof = await barn.bring(DATA)
+    assert await barn.confirm(proof, DATA, DATA) == [ref(DATA).digest]
+    assert barn.access.kept == [ref(DATA).digest]
+
+
 async def test_a_proof_is_good_for_one_model(barn: Barn) -> None:
     proof = await barn.bring(DATA)
     assert await barn.confirm(proof, DATA, model="another") == []

@@ -155,6 +155,9 @@ def test_garbage_is_counted_and_deleted_on_request(herdbook: CommandLine) -> Non
         "apply": True,
         "grace_seconds": 172_800.0,
     }
+    expired = GarbageReport(0, 0, deleted=False, purged_version_count=2)
+    assert "2 versions" in herdbook("gc", collect_garbage=expired).stdout
+    assert "--apply does it" in herdbook("gc", collect_garbage=expired).stdout
     purged = GarbageReport(3, 5 << 20, deleted=True, purged_version_count=2)
     assert "Purged 2 versions" in herdbook("gc", "--apply", collect_garbage=purged).stdout
 
