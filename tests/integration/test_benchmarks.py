@@ -10,8 +10,9 @@ from tests.bench.catalogue import BENCHMARKS
 from tests.bench.measuring import Comparison
 from tests.bench.options import MIB, Options
 
-ELSEWHERE = {"wheel", "peers"}
-"""The wheel has a test of its own; for its peers a benchmark installs a gigabyte of them."""
+ELSEWHERE = {"go", "wheel", "peers"}
+"""The wheel and the Go program, which `make interop` builds, have tests of their own; for its
+peers a benchmark installs a gigabyte of them."""
 
 
 @pytest.mark.parametrize("name", sorted(BENCHMARKS.keys() - ELSEWHERE))

@@ -44,10 +44,21 @@ run() {
   if "$@"; then passed=$((passed + 1)); else failed=$((failed + 1)); fi
 }
 
+# Writes a file by the Go program, as the benchmark does, and reads it back.
+go_file() {
+  local model=interop/go-file-$RANDOM$RANDOM
+  mkdir "$scratch/read"
+  head -c 5000000 /dev/urandom >"$scratch/weights"
+  "$here/build/interop-go" write "$model" "$scratch/weights" &&
+    "$here/build/interop-go" read "$model" 1 "$scratch/read/weights" &&
+    cmp "$scratch/weights" "$scratch/read/weights"
+}
+
 build
 [[ -n $server ]] || start_server
 export HERDBOOK_SERVER=$server
 run "$here/build/interop-go"
+run go_file
 run node "$here/typescript/build/source/main.js"
 if ((failed)) && [[ -n $server_pid ]]; then cat "$scratch/server.log" >&2; fi
 echo "$passed passed, $failed failed"
