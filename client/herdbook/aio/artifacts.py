@@ -233,6 +233,8 @@ class AsyncArtifactCalls:
     ) -> GarbageReport:
         """Finds chunks that no version lists, and deletes them if `apply` is set.
 
+        Versions that were deleted longer ago than the server keeps them lose their files before.
+
         Args:
             apply: Delete what is found; otherwise only report it.
             grace_seconds: Spare what was touched more recently; None for the server's setting.

@@ -209,6 +209,7 @@ class AsyncVersionCalls:
 
         Raises:
             VersionNotFound: It never existed.
+            VersionPurged: It was deleted so long ago that its files are gone.
         """
         return await self._caller.call(operations.restore_version(reference, reason=reason))
 

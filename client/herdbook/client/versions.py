@@ -203,6 +203,7 @@ class VersionCalls:
 
         Raises:
             VersionNotFound: It never existed.
+            VersionPurged: It was deleted so long ago that its files are gone.
         """
         return self._caller.call(operations.restore_version(reference, reason=reason))
 

@@ -192,8 +192,9 @@ class ArtifactServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def CollectGarbage(self, request, context):
-        """Deletes chunks that no version lists and that were last touched longer ago than the grace time, and reports them; a
-        dry run only reports. Safe beside pushes. Idempotent.
+        """Deletes chunks that no version lists and that were last touched longer ago than the grace time, and reports them; before that it
+        purges versions whose retention is over, see DeleteVersion, which cannot be undone. A dry run only reports. Safe beside pushes.
+        Idempotent.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -86,8 +86,9 @@ class ArtifactServiceStub:
     FILE_NOT_FOUND; OUT_OF_RANGE / OFFSET_OUT_OF_RANGE; FAILED_PRECONDITION / NO_MANIFEST; DATA_LOSS / CHUNK_LOST.
     """
     CollectGarbage: _grpc.UnaryUnaryMultiCallable[_artifact_pb2.CollectGarbageRequest, _artifact_pb2.CollectGarbageResponse]
-    """Deletes chunks that no version lists and that were last touched longer ago than the grace time, and reports them; a
-    dry run only reports. Safe beside pushes. Idempotent.
+    """Deletes chunks that no version lists and that were last touched longer ago than the grace time, and reports them; before that it
+    purges versions whose retention is over, see DeleteVersion, which cannot be undone. A dry run only reports. Safe beside pushes.
+    Idempotent.
     """
     VerifyChunks: _grpc.UnaryUnaryMultiCallable[_artifact_pb2.VerifyChunksRequest, _artifact_pb2.VerifyChunksResponse]
     """Reads chunks from the store and hashes them, of one version or of the whole registry, as many as about a second allows, and
@@ -154,8 +155,9 @@ class ArtifactServiceAsyncStub(ArtifactServiceStub):
     FILE_NOT_FOUND; OUT_OF_RANGE / OFFSET_OUT_OF_RANGE; FAILED_PRECONDITION / NO_MANIFEST; DATA_LOSS / CHUNK_LOST.
     """
     CollectGarbage: _aio.UnaryUnaryMultiCallable[_artifact_pb2.CollectGarbageRequest, _artifact_pb2.CollectGarbageResponse]  # type: ignore[assignment]
-    """Deletes chunks that no version lists and that were last touched longer ago than the grace time, and reports them; a
-    dry run only reports. Safe beside pushes. Idempotent.
+    """Deletes chunks that no version lists and that were last touched longer ago than the grace time, and reports them; before that it
+    purges versions whose retention is over, see DeleteVersion, which cannot be undone. A dry run only reports. Safe beside pushes.
+    Idempotent.
     """
     VerifyChunks: _aio.UnaryUnaryMultiCallable[_artifact_pb2.VerifyChunksRequest, _artifact_pb2.VerifyChunksResponse]  # type: ignore[assignment]
     """Reads chunks from the store and hashes them, of one version or of the whole registry, as many as about a second allows, and
@@ -279,8 +281,9 @@ class ArtifactServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _artifact_pb2.CollectGarbageRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_artifact_pb2.CollectGarbageResponse, _abc.Awaitable[_artifact_pb2.CollectGarbageResponse]]:
-        """Deletes chunks that no version lists and that were last touched longer ago than the grace time, and reports them; a
-        dry run only reports. Safe beside pushes. Idempotent.
+        """Deletes chunks that no version lists and that were last touched longer ago than the grace time, and reports them; before that it
+        purges versions whose retention is over, see DeleteVersion, which cannot be undone. A dry run only reports. Safe beside pushes.
+        Idempotent.
         """
 
     @_abc_1.abstractmethod
