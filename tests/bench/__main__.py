@@ -61,7 +61,7 @@ def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespac
     names = ", ".join(catalogue.BENCHMARKS)
     parser = argparse.ArgumentParser(prog="python -m tests.bench", description=__doc__)
     add = parser.add_argument
-    add("names", nargs="*", metavar="NAME", choices=[[], *catalogue.BENCHMARKS], help=names)
+    add("names", nargs="*", metavar="NAME", type=known_benchmark, help=names)
     add("--json", type=Path, metavar="FILE", help="write every sample there")
     add("--directory", type=Path, default=SCRATCH, help="where data goes; picks the disk")
     add("--engine", action="append", choices=DEFAULTS.engines, help="only this; may be repeated")
@@ -73,6 +73,14 @@ def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespac
     add("--versions", type=int, default=DEFAULTS.versions, help="that a search goes through")
     add("--s3", action="store_true", help="transfer by way of an S3 server too")
     return parser.parse_args(arguments)
+
+
+def known_benchmark(name: str) -> str:
+    """Refuse a name that no benchmark has."""
+    if name not in catalogue.BENCHMARKS:
+        known = ", ".join(catalogue.BENCHMARKS)
+        raise argparse.ArgumentTypeError(f"there is no benchmark {name!r}, but {known}")
+    return name
 
 
 if __name__ == "__main__":

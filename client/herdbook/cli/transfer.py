@@ -52,7 +52,11 @@ def add_commands(app: typer.Typer) -> None:
         "herdbook verify --all",
     )
     command(app, "verify", examples=verifications, panel=SERVER)(verify)
-    collections = ("herdbook gc", "herdbook gc --apply --grace 48h")
+    collections = (
+        "herdbook gc",
+        "herdbook gc --apply --grace 48h",
+        "herdbook gc --apply --call-timeout 1h",
+    )
     command(app, "gc", examples=collections, panel=SERVER)(collect_garbage)
 
 
