@@ -385,6 +385,10 @@ class DestinationExists(AlreadyExists):
     """The destination of a pull holds something else."""
 
 
+class DestinationUnusable(FailedPrecondition):
+    """The destination of a pull cannot be made."""
+
+
 class SourceChanged(FailedPrecondition):
     """A file changed while it was pushed."""
 

@@ -147,6 +147,7 @@ class AsyncArtifactCalls:
         Raises:
             ChecksumMismatch: The server sent wrong bytes, again and again.
             DestinationExists: The destination holds something else, and `overwrite` is not set.
+            DestinationUnusable: The destination cannot be made.
             LocalDiskFull: This machine has no space left.
             NoManifest: The registry does not hold the files of this version.
             NotFound: The reference names nothing.

@@ -342,7 +342,10 @@ def _of_garbage(report: GarbageReport) -> Iterator[str]:
     versions = f"{report.purged_version_count} versions that were deleted long ago"
     chunks = f"{report.chunk_count} chunks, {size_text(report.size_bytes)}"
     if not report.purged_version_count and not report.chunk_count:
-        yield "There is no garbage that was left alone for the grace time."
+        yield (
+            "There is no garbage. What nothing lists is spared for the server's grace time, 24 h "
+            "unless set otherwise; what was deleted keeps its files for 30 days."
+        )
     elif report.deleted:
         if report.purged_version_count:
             yield f"Purged {versions}."

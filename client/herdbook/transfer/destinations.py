@@ -12,7 +12,7 @@ from typing import Final
 
 from herdbook.core.planning import Place
 from herdbook.core.values import Manifest
-from herdbook.errors import DestinationExists, LocalDiskFull
+from herdbook.errors import DestinationExists, DestinationUnusable, LocalDiskFull
 from herdbook.files import sync, sync_all, write_at
 from herdbook.transfer.leftovers import Claim, sweep
 
@@ -42,13 +42,19 @@ class StagedDirectory:
 
         Raises:
             LocalDiskFull: There is too little space for the files.
+            DestinationUnusable: Nothing can be made there.
         """
         self._destination = destination
         self._manifest = manifest
-        destination.parent.mkdir(parents=True, exist_ok=True)
-        sweep(destination.parent)
-        _check_space(destination.parent, manifest.size_bytes)
-        self._claim = Claim(destination)
+        try:
+            destination.parent.mkdir(parents=True, exist_ok=True)
+            sweep(destination.parent)
+            _check_space(destination.parent, manifest.size_bytes)
+            self._claim = Claim(destination)
+        except OSError as error:
+            if error.errno in _FULL:
+                raise LocalDiskFull(f"There is no space left for {destination}.") from error
+            raise DestinationUnusable(f"{destination} cannot be made: {error.strerror}.") from error
         self._directory = self._claim.directory
         self._paths = [self._directory.joinpath(*f.path.split("/")) for f in manifest.files]
         try:

@@ -101,8 +101,8 @@ def _check_replaceable(destination: Path, manifest: VersionManifest, *, overwrit
         )
     if any(destination.iterdir()) and not overwrite:
         raise DestinationExists(
-            f"{destination} holds something else than {manifest.model}:{manifest.version}; a pull "
-            "with overwrite=True, or --overwrite, replaces it, with all that is in there."
+            f"{destination} holds something else than {manifest.model}:{manifest.version}; "
+            "overwriting would replace it, with all that is in there."
         )
 
 

@@ -142,12 +142,15 @@ class OpenSource:
 
         Raises:
             SourceChanged: It is no longer the file that was found.
+            SourceInvalid: It cannot be read.
         """
         self.source = source
         try:
             self._descriptor = os.open(source.local, os.O_RDONLY | getattr(os, "O_BINARY", 0))
+        except FileNotFoundError as error:
+            raise self._changed("it is gone") from error
         except OSError as error:
-            raise SourceChanged(f"{source.local} cannot be read: {error.strerror}.") from error
+            raise unreadable(source.local, error) from error
         self.check()
 
     def read(self, offset: int, size_bytes: int) -> bytes:

@@ -45,6 +45,6 @@ def lost(digest: bytes) -> ChunkLost:
     """Return the error of a chunk that should be there, whole, and is not."""
     name = digest.hex()
     return ChunkLost(
-        f"Chunk {name} is gone from the chunk store, or damaged; uploading it again heals it.",
+        f"Chunk {name} is gone from the chunk store, or damaged; pushing its file again heals it.",
         resource=Resource("chunk", name),
     )

@@ -192,12 +192,19 @@ def test_a_destination_that_holds_something_else_is_left_alone(
 ) -> None:
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "precious").write_text("mine")
-    with pytest.raises(errors.DestinationExists, match="overwrite"):
+    with pytest.raises(errors.DestinationExists, match="overwriting"):
         client.pull("m:1", tmp_path / "out")
     (tmp_path / "file").touch()
     with pytest.raises(errors.DestinationExists, match="is a file"):
         client.pull("m:1", tmp_path / "file", overwrite=True)
     assert tree(tmp_path / "out") == {"precious": b"mine"}
+
+
+def test_a_destination_that_cannot_be_made_is_named(client: Client, tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    for destination in (tmp_path / "file" / "out", Path("/proc/none/out")):
+        with pytest.raises(errors.DestinationUnusable, match=f"^{destination} cannot be made: "):
+            client.pull("m:1", destination)
 
 
 def test_a_destination_that_holds_the_version_is_verified_and_kept(

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import errno
 import os
 import threading
 from dataclasses import replace
@@ -174,6 +175,17 @@ def test_what_cannot_be_pushed_is_refused(client: Client, tmp_path: Path) -> Non
     os.mkfifo(tmp_path / "pipe")
     with pytest.raises(errors.SourceInvalid, match="no regular file"):
         client.push("m", tmp_path)
+
+
+def test_a_file_that_may_not_be_read_is_no_file_that_changed(
+    client: Client, files: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(path: Path, flags: int) -> int:
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
+
+    monkeypatch.setattr("herdbook.transfer.sources.os.open", refuse)
+    with pytest.raises(errors.SourceInvalid, match="cannot be read: Permission denied"):
+        client.push("m", files, capture=False)
 
 
 def test_a_name_that_cannot_be_stored_is_refused(client: Client, tmp_path: Path) -> None:
