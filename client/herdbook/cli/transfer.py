@@ -343,8 +343,8 @@ def _of_garbage(report: GarbageReport) -> Iterator[str]:
     chunks = f"{report.chunk_count} chunks, {size_text(report.size_bytes)}"
     if not report.purged_version_count and not report.chunk_count:
         yield (
-            "There is no garbage. What nothing lists is spared for the server's grace time, 24 h "
-            "unless set otherwise; what was deleted keeps its files for 30 days."
+            "There is no garbage. The server spares what nothing lists for its grace time, and the "
+            "files of what was deleted for its retention: 24 h and 30 days, unless set otherwise."
         )
     elif report.deleted:
         if report.purged_version_count:

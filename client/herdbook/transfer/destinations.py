@@ -47,13 +47,12 @@ class StagedDirectory:
         self._destination = destination
         self._manifest = manifest
         try:
-            destination.parent.mkdir(parents=True, exist_ok=True)
-            sweep(destination.parent)
-            _check_space(destination.parent, manifest.size_bytes)
-            self._claim = Claim(destination)
+            with disk_failures(destination):
+                destination.parent.mkdir(parents=True, exist_ok=True)
+                sweep(destination.parent)
+                _check_space(destination.parent, manifest.size_bytes)
+                self._claim = Claim(destination)
         except OSError as error:
-            if error.errno in _FULL:
-                raise LocalDiskFull(f"There is no space left for {destination}.") from error
             raise DestinationUnusable(f"{destination} cannot be made: {error.strerror}.") from error
         self._directory = self._claim.directory
         self._paths = [self._directory.joinpath(*f.path.split("/")) for f in manifest.files]
