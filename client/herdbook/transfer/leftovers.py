@@ -32,8 +32,14 @@ class Claim:
                 self._descriptor = _open(self.directory)
             except FileNotFoundError:
                 continue
-            with contextlib.suppress(OSError):  # a file system without locks
+            try:
                 _lock(self._descriptor)
+            except BlockingIOError:
+                # Another pull looks whether it is a leftover, and may be removing it.
+                self.release()
+                continue
+            except OSError:  # a file system without locks
+                pass
             if _is_at(self.directory, self._descriptor):
                 return
             # Another pull took it for a leftover before it was locked.

@@ -43,14 +43,36 @@ def fetch_files(
     """Makes the destination hold exactly the files of the manifest.
 
     Raises:
-        DestinationExists: It holds something else, and `overwrite` is not set; or it is the
-            directory that this process works in.
+        DestinationExists: It holds something else, and `overwrite` is not set; or this process
+            works in it, or below it.
     """
     meter = Meter(manifest.manifest.size_bytes, progress)
     if _is_in_place(destination, manifest):
         meter.add(saved_bytes=manifest.manifest.size_bytes)
         return _pulled(manifest, destination, meter.report())
-    _check_replaceable(destination, manifest, overwrite=overwrite)
+    try:
+        _check_replaceable(destination, manifest, overwrite=overwrite)
+        _fetch(
+            caller, manifest, destination, meter, cache=cache, overwrite=overwrite, cancel=cancel
+        )
+    except DestinationExists:
+        # Another pull of the same version may have been faster.
+        if not _is_in_place(destination, manifest):
+            raise
+    return _pulled(manifest, destination, meter.report())
+
+
+def _fetch(
+    caller: Caller,
+    manifest: VersionManifest,
+    destination: Path,
+    meter: Meter,
+    *,
+    cache: ChunkCache | None,
+    overwrite: bool,
+    cancel: CancelToken,
+) -> None:
+    """Puts the files in place when all of them have come."""
     staged = StagedDirectory(destination, manifest.manifest)
     try:
         source = ChunkSource(
@@ -69,7 +91,6 @@ def fetch_files(
         staged.publish(overwrite=overwrite)
     finally:
         staged.discard()
-    return _pulled(manifest, destination, meter.report())
 
 
 def _pulled(
@@ -95,9 +116,9 @@ def _check_replaceable(destination: Path, manifest: VersionManifest, *, overwrit
         return
     if not destination.is_dir():
         raise DestinationExists(f"{destination} is a file, and a version is a directory.")
-    if destination.samefile(Path.cwd()):
+    if Path.cwd().is_relative_to(destination.resolve()):
         raise DestinationExists(
-            f"{destination} is the working directory, which a pull would replace: name another."
+            f"{destination} holds the working directory, which a pull would replace: name another."
         )
     if any(destination.iterdir()) and not overwrite:
         raise DestinationExists(

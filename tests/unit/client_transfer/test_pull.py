@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import errno
 import io
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from hashlib import sha256
 from pathlib import Path
@@ -180,8 +181,9 @@ def test_the_working_directory_is_not_replaced(
     with pytest.raises(errors.DestinationExists, match="working directory"):
         client.pull("m", ".")
     (tmp_path / "empty" / "precious").touch()
-    with pytest.raises(errors.DestinationExists, match="working directory"):
-        client.pull("m", ".", overwrite=True)
+    for destination in (".", "..", tmp_path):
+        with pytest.raises(errors.DestinationExists, match="working directory"):
+            client.pull("m", destination, overwrite=True)
     (tmp_path / "empty" / "precious").unlink()
     client.pull("m", "./below")
     assert names(tmp_path / "empty") == ["below"]
@@ -198,6 +200,18 @@ def test_a_destination_that_holds_something_else_is_left_alone(
     with pytest.raises(errors.DestinationExists, match="is a file"):
         client.pull("m:1", tmp_path / "file", overwrite=True)
     assert tree(tmp_path / "out") == {"precious": b"mine"}
+
+
+def test_pulls_of_one_version_to_one_place_at_once_all_succeed(
+    client: Client, files: Path, tmp_path: Path
+) -> None:
+    client.push("m", files, capture=False)
+    for number in range(5):
+        destination = tmp_path / f"out {number}"
+        with ThreadPoolExecutor(4) as threads:
+            pulls = [threads.submit(client.pull, "m", destination) for _ in range(4)]
+        assert {pull.result().path for pull in pulls} == {destination}
+        assert tree(destination) == tree(files)
 
 
 def test_a_destination_that_cannot_be_made_is_named(client: Client, tmp_path: Path) -> None:
