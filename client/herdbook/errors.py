@@ -386,7 +386,7 @@ class DestinationExists(AlreadyExists):
 
 
 class DestinationUnusable(FailedPrecondition):
-    """The destination of a pull cannot be made."""
+    """The destination of a pull cannot be made, or must not be replaced."""
 
 
 class SourceChanged(FailedPrecondition):

@@ -144,6 +144,15 @@ async def test_a_pipe_in_the_place_of_a_chunk_is_damage_and_not_waited_for(
     assert await store.get(digest_of(data), 10) == data
 
 
+async def test_a_directory_in_the_place_of_a_chunk_gives_way(store: ChunkStore, root: Path) -> None:
+    data = chunk_of(10)
+    (root / name_of(data) / "occupied").mkdir(parents=True)
+    with pytest.raises(ChunkMissing):
+        await store.get(digest_of(data), 10)
+    await put(store, digest_of(data), data)
+    assert await store.get(digest_of(data), 10) == data
+
+
 async def test_a_directory_that_is_gone_has_lost_no_chunk(store: ChunkStore, root: Path) -> None:
     data = chunk_of(10)
     await put(store, digest_of(data), data)

@@ -25,7 +25,7 @@ _HINTS: tuple[tuple[type[HerdbookError], str], ...] = (
     (errors.AliasNotFound, "`herdbook alias ls MODEL` lists what there is"),
     (errors.VersionNotFound, "`herdbook versions` lists what there is, with --deleted what was"),
     (errors.NoManifest, "`herdbook show` tells where its files lie"),
-    (errors.DestinationExists, "--overwrite replaces what is there, if it is a directory"),
+    (errors.DestinationExists, "--overwrite replaces what is there"),
     (errors.ChunkLost, "push the same files again; `herdbook verify --all` names what is lost"),
     (errors.SourceChanged, "push again when nothing writes to it"),
 )

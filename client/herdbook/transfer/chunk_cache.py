@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Protocol
 
 
 class ChunkCache(Protocol):
     """Keeps chunks of earlier transfers; may be used by several threads."""
+
+    @property
+    def directory(self) -> Path:
+        """Where it keeps them: no pull replaces that, nor what it lies in."""
 
     def get(self, digest: bytes) -> bytes | None:
         """Returns the chunk with this SHA-256 (32 bytes), or None.

@@ -20,6 +20,21 @@ _FULL: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 
 
 @contextmanager
+def making(destination: Path) -> Iterator[None]:
+    """Turns what the operating system refuses into an error of the tree.
+
+    Raises:
+        LocalDiskFull: There is no space left.
+        DestinationUnusable: It refused something else.
+    """
+    try:
+        with disk_failures(destination):
+            yield
+    except OSError as error:
+        raise DestinationUnusable(f"{destination} cannot be made: {error.strerror}.") from error
+
+
+@contextmanager
 def disk_failures(path: Path) -> Iterator[None]:
     """Turns a full disk into an error of the tree.
 
@@ -46,14 +61,11 @@ class StagedDirectory:
         """
         self._destination = destination
         self._manifest = manifest
-        try:
-            with disk_failures(destination):
-                destination.parent.mkdir(parents=True, exist_ok=True)
-                sweep(destination.parent)
-                _check_space(destination.parent, manifest.size_bytes)
-                self._claim = Claim(destination)
-        except OSError as error:
-            raise DestinationUnusable(f"{destination} cannot be made: {error.strerror}.") from error
+        with making(destination):
+            destination.parent.mkdir(parents=True, exist_ok=True)
+            sweep(destination.parent)
+            _check_space(destination.parent, manifest.size_bytes)
+            self._claim = Claim(destination)
         self._directory = self._claim.directory
         self._paths = [self._directory.joinpath(*f.path.split("/")) for f in manifest.files]
         try:
@@ -80,12 +92,14 @@ class StagedDirectory:
 
         Raises:
             DestinationExists: Something has come there meanwhile.
+            DestinationUnusable: It cannot take the place.
         """
         with disk_failures(self._destination):
             sync_all(self._paths)
             sync_all({self._directory, *_directories(self._paths, self._directory)})
-        self._move(overwrite=overwrite)
-        sync(self._destination.parent)
+        with making(self._destination):
+            self._move(overwrite=overwrite)
+            sync(self._destination.parent)
 
     def _move(self, *, overwrite: bool) -> None:
         old = self._claim.replaced
@@ -129,8 +143,9 @@ def _write(path: Path, data: bytes | memoryview, offset: int) -> None:
 
 
 def _check_space(directory: Path, size_bytes: int) -> None:
-    free_bytes = shutil.disk_usage(directory).free
-    if size_bytes > free_bytes:
+    usage = shutil.disk_usage(directory)
+    # /proc and its like tell of no space at all.
+    if usage.total and size_bytes > usage.free:
         raise LocalDiskFull(
-            f"{directory} has {free_bytes:,} bytes left, and {size_bytes:,} are to be written."
+            f"{directory} has {usage.free:,} bytes left, and {size_bytes:,} are to be written."
         )

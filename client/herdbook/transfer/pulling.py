@@ -14,10 +14,10 @@ from herdbook.core.values import (
     TransferReport,
     VersionManifest,
 )
-from herdbook.errors import DestinationExists
+from herdbook.errors import DestinationExists, DestinationUnusable
 from herdbook.transfer.cancellation import CancelToken
 from herdbook.transfer.chunk_cache import ChunkCache
-from herdbook.transfer.destinations import StagedDirectory
+from herdbook.transfer.destinations import StagedDirectory, making
 from herdbook.transfer.fetching import Bytes, ChunkSource
 from herdbook.transfer.meter import Meter
 from herdbook.transfer.verifying import verify_directory
@@ -40,24 +40,27 @@ def fetch_files(
     progress: Callable[[TransferProgress], None] | None,
     cancel: CancelToken,
 ) -> PulledVersion:
-    """Makes the destination hold exactly the files of the manifest.
+    """Makes the destination, or what it is a link to, hold exactly the files of the manifest.
 
     Raises:
-        DestinationExists: It holds something else, and `overwrite` is not set; or this process
-            works in it, or below it.
+        DestinationExists: It holds something else, and `overwrite` is not set.
+        DestinationUnusable: It cannot be made; or it is a file, or holds the working directory or
+            the cache, which are not replaced.
     """
     meter = Meter(manifest.manifest.size_bytes, progress)
-    if _is_in_place(destination, manifest):
+    with making(destination):
+        place = destination.resolve() if destination.is_symlink() else destination
+        is_in_place = _is_in_place(place, manifest)
+    if is_in_place:
         meter.add(saved_bytes=manifest.manifest.size_bytes)
         return _pulled(manifest, destination, meter.report())
     try:
-        _check_replaceable(destination, manifest, overwrite=overwrite)
-        _fetch(
-            caller, manifest, destination, meter, cache=cache, overwrite=overwrite, cancel=cancel
-        )
+        with making(destination):
+            _check_replaceable(place, manifest, overwrite=overwrite, cache=cache)
+        _fetch(caller, manifest, place, meter, cache=cache, overwrite=overwrite, cancel=cancel)
     except DestinationExists:
         # Another pull of the same version may have been faster.
-        if not _is_in_place(destination, manifest):
+        if not _is_in_place(place, manifest):
             raise
     return _pulled(manifest, destination, meter.report())
 
@@ -110,21 +113,35 @@ def _is_in_place(destination: Path, manifest: VersionManifest) -> bool:
     return destination.is_dir() and verify_directory(destination, manifest.manifest)
 
 
-def _check_replaceable(destination: Path, manifest: VersionManifest, *, overwrite: bool) -> None:
+def _check_replaceable(
+    destination: Path, manifest: VersionManifest, *, overwrite: bool, cache: ChunkCache | None
+) -> None:
     """Refuses what must not be replaced, or would be another one for whoever works in it."""
     if not destination.exists():
         return
     if not destination.is_dir():
-        raise DestinationExists(f"{destination} is a file, and a version is a directory.")
-    if Path.cwd().is_relative_to(destination.resolve()):
-        raise DestinationExists(
+        raise DestinationUnusable(f"{destination} is a file, and a version is a directory.")
+    if _holds_working_directory(destination):
+        raise DestinationUnusable(
             f"{destination} holds the working directory, which a pull would replace: name another."
+        )
+    if cache is not None and cache.directory.resolve().is_relative_to(destination.resolve()):
+        raise DestinationUnusable(
+            f"{destination} holds the cache, which a pull would replace: name another."
         )
     if any(destination.iterdir()) and not overwrite:
         raise DestinationExists(
             f"{destination} holds something else than {manifest.model}:{manifest.version}; "
             "overwriting would replace it, with all that is in there."
         )
+
+
+def _holds_working_directory(directory: Path) -> bool:
+    try:
+        return Path.cwd().is_relative_to(directory.resolve())
+    except FileNotFoundError:
+        # Somebody has removed it.
+        return False
 
 
 class Pull:

@@ -10,7 +10,7 @@ from pathlib import Path
 import grpc
 import pytest
 
-from herdbook import Client, TransferProgress, errors
+from herdbook import Cache, Client, TransferProgress, errors
 from herdbook.transfer import CancelToken, destinations
 from tests.support.fake_registry import FakeRegistry, Fault
 
@@ -22,6 +22,7 @@ class MemoryCache:
 
     def __init__(self) -> None:
         self.chunks: dict[bytes, bytes] = {}
+        self.directory = Path("/nowhere")
 
     def get(self, digest: bytes) -> bytes | None:
         return self.chunks.get(digest)
@@ -178,15 +179,51 @@ def test_the_working_directory_is_not_replaced(
 ) -> None:
     (tmp_path / "empty").mkdir()
     monkeypatch.chdir(tmp_path / "empty")
-    with pytest.raises(errors.DestinationExists, match="working directory"):
+    with pytest.raises(errors.DestinationUnusable, match="working directory"):
         client.pull("m", ".")
     (tmp_path / "empty" / "precious").touch()
     for destination in (".", "..", tmp_path):
-        with pytest.raises(errors.DestinationExists, match="working directory"):
+        with pytest.raises(errors.DestinationUnusable, match="working directory"):
             client.pull("m", destination, overwrite=True)
     (tmp_path / "empty" / "precious").unlink()
     client.pull("m", "./below")
     assert names(tmp_path / "empty") == ["below"]
+
+
+def test_a_working_directory_that_is_gone_is_in_nobody_s_way(
+    client: Client, files: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "gone").mkdir()
+    (tmp_path / "out").mkdir()
+    monkeypatch.chdir(tmp_path / "gone")
+    (tmp_path / "gone").rmdir()
+    client.pull("m:1", tmp_path / "out")
+    assert tree(tmp_path / "out") == tree(files)
+    with pytest.raises(errors.DestinationUnusable):
+        client.pull("m:1", "out")
+
+
+def test_the_cache_is_not_replaced(registry: FakeRegistry, tmp_path: Path) -> None:
+    cache = Cache(tmp_path / "home" / "cache")
+    with Client(registry.server, cache=cache) as client:
+        client.pull("m:1", tmp_path / "out")
+        before = tree(tmp_path / "home")
+        for destination in (tmp_path / "home", cache.directory):
+            with pytest.raises(errors.DestinationUnusable, match="holds the cache"):
+                client.pull("m:1", destination, overwrite=True)
+    assert before
+    assert tree(tmp_path / "home") == before
+
+
+def test_a_link_is_followed(client: Client, files: Path, tmp_path: Path) -> None:
+    (tmp_path / "disk" / "models").mkdir(parents=True)
+    (tmp_path / "disk" / "models" / "old").touch()
+    (tmp_path / "out").symlink_to("disk/models")
+    with pytest.raises(errors.DestinationExists):
+        client.pull("m:1", tmp_path / "out")
+    assert client.pull("m:1", tmp_path / "out", overwrite=True).path == tmp_path / "out"
+    assert (tmp_path / "out").is_symlink()
+    assert tree(tmp_path / "disk" / "models") == tree(files)
 
 
 def test_a_destination_that_holds_something_else_is_left_alone(
@@ -197,7 +234,7 @@ def test_a_destination_that_holds_something_else_is_left_alone(
     with pytest.raises(errors.DestinationExists, match="overwriting"):
         client.pull("m:1", tmp_path / "out")
     (tmp_path / "file").touch()
-    with pytest.raises(errors.DestinationExists, match="is a file"):
+    with pytest.raises(errors.DestinationUnusable, match="is a file"):
         client.pull("m:1", tmp_path / "file", overwrite=True)
     assert tree(tmp_path / "out") == {"precious": b"mine"}
 
@@ -216,7 +253,8 @@ def test_pulls_of_one_version_to_one_place_at_once_all_succeed(
 
 def test_a_destination_that_cannot_be_made_is_named(client: Client, tmp_path: Path) -> None:
     (tmp_path / "file").touch()
-    for destination in (tmp_path / "file" / "out", Path("/proc/none/out")):
+    too_long = tmp_path / ("x" * 256)
+    for destination in (tmp_path / "file" / "out", Path("/proc/out"), too_long):
         with pytest.raises(errors.DestinationUnusable, match=f"^{destination} cannot be made: "):
             client.pull("m:1", destination)
 
@@ -261,7 +299,7 @@ def test_an_overwrite_whose_last_step_fails_puts_the_old_files_back(
         return rename(path, target)
 
     monkeypatch.setattr(Path, "rename", fail_for_new)
-    with pytest.raises(PermissionError):
+    with pytest.raises(errors.DestinationUnusable, match="Permission denied"):
         client.pull("m:1", tmp_path / "out", overwrite=True)
     assert tree(tmp_path / "out") == {"old": b"old"}
     assert names(tmp_path) == ["model", "out"]

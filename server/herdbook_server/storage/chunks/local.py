@@ -222,12 +222,16 @@ class LocalChunkStore:
             os.makedirs(os.path.dirname(target), exist_ok=True)  # noqa: PTH103, PTH120
             sync_directory(self._chunks)
             os.replace(path, target)  # noqa: PTH105
+        except IsADirectoryError:
+            # Somebody has put a directory there, which is no chunk.
+            os.replace(target, self._temporary / secrets.token_hex(16))  # noqa: PTH105
+            os.replace(path, target)  # noqa: PTH105
 
     def _get(self, digest: bytes, size_bytes: int) -> bytes:
         with self._errors("read a chunk"):
             try:
                 file = open(self._chunks / chunk_name(digest), "rb", opener=_at_once)  # noqa: SIM115
-            except FileNotFoundError:
+            except (FileNotFoundError, IsADirectoryError):
                 # A volume that is not mounted has lost nothing.
                 self._require_directories()
                 raise ChunkMissing(digest) from None
