@@ -153,6 +153,26 @@ async def test_a_directory_in_the_place_of_a_chunk_gives_way(store: ChunkStore, 
     assert await store.get(digest_of(data), 10) == data
 
 
+async def test_a_chunk_that_another_process_has_put_there_meanwhile_stays(
+    store: ChunkStore, root: Path, raw: RawFiles, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data = chunk_of(10)
+    place = root / name_of(data)
+    place.mkdir(parents=True)
+    move_aside = LocalChunkStore._move_directory_aside
+
+    def move_aside_too_late(store: LocalChunkStore, path: str) -> None:
+        place.rmdir()
+        raw.write(name_of(data), data)
+        move_aside(store, path)
+        assert raw.read(name_of(data)) == data
+
+    monkeypatch.setattr(LocalChunkStore, "_move_directory_aside", move_aside_too_late)
+    await put(store, digest_of(data), data)
+    assert await store.get(digest_of(data), 10) == data
+    assert raw.names() == {name_of(data)}
+
+
 async def test_a_directory_that_is_gone_has_lost_no_chunk(store: ChunkStore, root: Path) -> None:
     data = chunk_of(10)
     await put(store, digest_of(data), data)

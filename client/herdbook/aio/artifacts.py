@@ -140,14 +140,15 @@ class AsyncArtifactCalls:
 
         Args:
             reference: Which version; resolved once, when the pull starts.
-            destination: The directory; it may exist if it is empty.
+            destination: The directory, or a link to one; it may exist if it is empty.
             overwrite: Replace what the directory holds, when the new files are complete.
             progress: Called now and then, from threads of the transfer, never two at once.
 
         Raises:
             ChecksumMismatch: The server sent wrong bytes, again and again.
             DestinationExists: The destination holds something else, and `overwrite` is not set.
-            DestinationUnusable: The destination cannot be made.
+            DestinationUnusable: The destination cannot be made; or it is a file, or the working
+                directory or the cache would be replaced.
             LocalDiskFull: This machine has no space left.
             NoManifest: The registry does not hold the files of this version.
             NotFound: The reference names nothing.

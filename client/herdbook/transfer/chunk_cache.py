@@ -10,8 +10,8 @@ class ChunkCache(Protocol):
     """Keeps chunks of earlier transfers; may be used by several threads."""
 
     @property
-    def directory(self) -> Path:
-        """Where it keeps them: no pull replaces that, nor what it lies in."""
+    def directory(self) -> Path | None:
+        """Where it keeps them, which no pull writes to or replaces; None if not in files."""
 
     def get(self, digest: bytes) -> bytes | None:
         """Returns the chunk with this SHA-256 (32 bytes), or None.

@@ -17,6 +17,7 @@ from herdbook.files import sync, sync_all, write_at
 from herdbook.transfer.leftovers import Claim, sweep
 
 _FULL: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
+_OCCUPIED: Final = frozenset({errno.ENOTEMPTY, errno.EEXIST, errno.ENOTDIR})
 
 
 @contextmanager
@@ -25,13 +26,15 @@ def making(destination: Path) -> Iterator[None]:
 
     Raises:
         LocalDiskFull: There is no space left.
-        DestinationUnusable: It refused something else.
+        DestinationUnusable: It refused something else, or the path is none.
     """
     try:
         with disk_failures(destination):
             yield
     except OSError as error:
         raise DestinationUnusable(f"{destination} cannot be made: {error.strerror}.") from error
+    except ValueError as error:
+        raise DestinationUnusable(f"{str(destination)!r} cannot be made: {error}.") from error
 
 
 @contextmanager
@@ -69,7 +72,7 @@ class StagedDirectory:
         self._directory = self._claim.directory
         self._paths = [self._directory.joinpath(*f.path.split("/")) for f in manifest.files]
         try:
-            with disk_failures(destination):
+            with making(destination):
                 self._create_files()
         except BaseException:
             self.discard()
@@ -84,7 +87,7 @@ class StagedDirectory:
     def write(self, places: list[tuple[Place, bytes | memoryview]]) -> None:
         """Writes chunks to their places; may be called by several threads."""
         for place, data in places:
-            with disk_failures(self._destination):
+            with making(self._destination):
                 _write(self._paths[place.file], data, place.offset)
 
     def publish(self, *, overwrite: bool) -> None:
@@ -94,28 +97,32 @@ class StagedDirectory:
             DestinationExists: Something has come there meanwhile.
             DestinationUnusable: It cannot take the place.
         """
-        with disk_failures(self._destination):
+        with making(self._destination):
             sync_all(self._paths)
             sync_all({self._directory, *_directories(self._paths, self._directory)})
-        with making(self._destination):
-            self._move(overwrite=overwrite)
+            while not self._move(overwrite=overwrite):
+                # Another pull has replaced it, too.
+                shutil.rmtree(self._claim.replaced, ignore_errors=True)
             sync(self._destination.parent)
+        shutil.rmtree(self._claim.replaced, ignore_errors=True)
 
-    def _move(self, *, overwrite: bool) -> None:
+    def _move(self, *, overwrite: bool) -> bool:
+        """Puts the directory in its place; returns False if what lies there has to go first."""
         old = self._claim.replaced
         if overwrite:
-            # Another pull may replace it at this moment, too.
             with suppress(FileNotFoundError):
                 self._destination.rename(old)
         try:
             self._directory.rename(self._destination)
         except OSError as error:
+            if error.errno in _OCCUPIED:
+                if overwrite:
+                    return False
+                raise DestinationExists(f"{self._destination} holds something else.") from error
             with suppress(OSError):
                 old.rename(self._destination)
-            if error.errno not in (errno.ENOTEMPTY, errno.EEXIST, errno.ENOTDIR):
-                raise
-            raise DestinationExists(f"{self._destination} holds something else.") from error
-        shutil.rmtree(old, ignore_errors=True)
+            raise
+        return True
 
     def discard(self) -> None:
         """Removes what was written, if it has not been published."""

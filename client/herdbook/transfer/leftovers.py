@@ -14,7 +14,7 @@ try:
 except ImportError:  # Windows
     fcntl = None  # type: ignore[assignment]
 
-_NAME_LENGTH = 200
+_NAME_BYTES = 200
 _STAGED = re.compile(r"\..*\.[0-9a-f]{16}\.partial", re.DOTALL)
 _REPLACED = re.compile(r"\.(.*)\.[0-9a-f]{16}\.old", re.DOTALL)
 
@@ -25,7 +25,7 @@ class Claim:
     def __init__(self, destination: Path) -> None:
         """Makes the directory beside its destination."""
         while True:
-            name = f".{destination.name[:_NAME_LENGTH]}.{secrets.token_hex(8)}.partial"
+            name = f".{_cut(destination.name)}.{secrets.token_hex(8)}.partial"
             self.directory = destination.parent / name
             self.directory.mkdir()
             try:
@@ -72,13 +72,24 @@ def sweep(parent: Path) -> None:
                 _remove_unclaimed(path)
 
 
+def _cut(name: str) -> str:
+    while len(os.fsencode(name)) > _NAME_BYTES:
+        name = name[:-1]
+    return name
+
+
+def _may_be_cut(name: str) -> bool:
+    # A character has four bytes at most.
+    return len(os.fsencode(name)) > _NAME_BYTES - 4
+
+
 def _put_back_or_remove(path: Path, name: str) -> None:
     destination, staged = path.with_name(name), path.with_suffix(".partial")
     with contextlib.suppress(OSError):
         if not staged.exists():
             # It has been replaced; whoever did so was removing it.
             shutil.rmtree(path, ignore_errors=True)
-        elif not _is_claimed(staged) and len(name) < _NAME_LENGTH and not destination.exists():
+        elif not _is_claimed(staged) and not _may_be_cut(name) and not destination.exists():
             path.rename(destination)
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import stat
 from collections.abc import Callable
 from pathlib import Path
 from typing import Final
@@ -45,18 +47,15 @@ def fetch_files(
     Raises:
         DestinationExists: It holds something else, and `overwrite` is not set.
         DestinationUnusable: It cannot be made; or it is a file, or holds the working directory or
-            the cache, which are not replaced.
+            the cache, which are not replaced, or lies in the cache.
     """
     meter = Meter(manifest.manifest.size_bytes, progress)
-    with making(destination):
-        place = destination.resolve() if destination.is_symlink() else destination
-        is_in_place = _is_in_place(place, manifest)
-    if is_in_place:
+    place = _without_link(destination)
+    if _is_in_place(place, manifest):
         meter.add(saved_bytes=manifest.manifest.size_bytes)
         return _pulled(manifest, destination, meter.report())
     try:
-        with making(destination):
-            _check_replaceable(place, manifest, overwrite=overwrite, cache=cache)
+        _check_usable(place, manifest, overwrite=overwrite, cache=cache)
         _fetch(caller, manifest, place, meter, cache=cache, overwrite=overwrite, cancel=cancel)
     except DestinationExists:
         # Another pull of the same version may have been faster.
@@ -110,38 +109,63 @@ def _pulled(
 
 def _is_in_place(destination: Path, manifest: VersionManifest) -> bool:
     """Whether nothing is left to do, because the destination holds this version already."""
-    return destination.is_dir() and verify_directory(destination, manifest.manifest)
+    with making(destination):
+        return destination.is_dir() and verify_directory(destination, manifest.manifest)
 
 
-def _check_replaceable(
+def _without_link(destination: Path) -> Path:
+    with making(destination):
+        # Of links in a circle the operating system tells, when something is made there.
+        return Path(os.path.realpath(destination)) if destination.is_symlink() else destination
+
+
+def _check_usable(
     destination: Path, manifest: VersionManifest, *, overwrite: bool, cache: ChunkCache | None
 ) -> None:
     """Refuses what must not be replaced, or would be another one for whoever works in it."""
-    if not destination.exists():
-        return
-    if not destination.is_dir():
-        raise DestinationUnusable(f"{destination} is a file, and a version is a directory.")
-    if _holds_working_directory(destination):
-        raise DestinationUnusable(
-            f"{destination} holds the working directory, which a pull would replace: name another."
-        )
-    if cache is not None and cache.directory.resolve().is_relative_to(destination.resolve()):
-        raise DestinationUnusable(
-            f"{destination} holds the cache, which a pull would replace: name another."
-        )
-    if any(destination.iterdir()) and not overwrite:
+    with making(destination):
+        if cache is not None and cache.directory is not None:
+            _check_outside_cache(destination, cache.directory)
+        try:
+            is_directory = stat.S_ISDIR(destination.stat().st_mode)
+            occupied = is_directory and any(destination.iterdir())
+        except FileNotFoundError:
+            return
+        if not is_directory:
+            raise DestinationUnusable(f"{destination} is a file, and a version is a directory.")
+        if _holds_working_directory(destination):
+            raise DestinationUnusable(
+                f"{destination} holds the working directory, which a pull would replace: "
+                "name another."
+            )
+    if occupied and not overwrite:
         raise DestinationExists(
             f"{destination} holds something else than {manifest.model}:{manifest.version}; "
             "overwriting would replace it, with all that is in there."
         )
 
 
+def _check_outside_cache(destination: Path, cache: Path) -> None:
+    if _lies_in(cache, destination) or _lies_in(destination, cache):
+        raise DestinationUnusable(
+            f"{destination} and the cache, {cache}, lie in each other: name another."
+        )
+
+
 def _holds_working_directory(directory: Path) -> bool:
     try:
-        return Path.cwd().is_relative_to(directory.resolve())
+        return _lies_in(Path.cwd(), directory)
     except FileNotFoundError:
         # Somebody has removed it.
         return False
+
+
+def _lies_in(path: Path, directory: Path) -> bool:
+    """Whether a path is a directory, or lies below it, by whatever name."""
+    real = Path(os.path.realpath(path))
+    return directory.exists() and any(
+        parent.exists() and parent.samefile(directory) for parent in (real, *real.parents)
+    )
 
 
 class Pull:

@@ -8,6 +8,7 @@ import pytest
 
 from herdbook.core.planning import Place
 from herdbook.core.values import ChunkRef, File, Manifest
+from herdbook.transfer import leftovers
 from herdbook.transfer.destinations import StagedDirectory
 from herdbook.transfer.leftovers import sweep
 
@@ -47,6 +48,24 @@ def test_pulls_under_way_leave_each_other_alone(tmp_path: Path) -> None:
         staged.discard()
     assert (tmp_path / "first/a/b").read_bytes() == (tmp_path / "second/a/b").read_bytes()
     assert names(tmp_path) == ["first", "second"]
+
+
+def test_a_directory_that_another_pull_looks_at_is_left_to_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lock, seen = leftovers._lock, []
+
+    def locked_once(descriptor: int) -> None:
+        seen.append(Path(f"/proc/self/fd/{descriptor}").readlink())
+        if len(seen) == 1:
+            raise BlockingIOError
+        lock(descriptor)
+
+    monkeypatch.setattr(leftovers, "_lock", locked_once)
+    claim = leftovers.Claim(tmp_path / "out")
+    assert len(set(seen)) == 2
+    assert claim.directory == seen[1]
+    claim.release()
 
 
 def test_what_no_pull_has_left_is_left_alone(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import errno
 import io
+import re
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from hashlib import sha256
@@ -22,7 +23,7 @@ class MemoryCache:
 
     def __init__(self) -> None:
         self.chunks: dict[bytes, bytes] = {}
-        self.directory = Path("/nowhere")
+        self.directory = None
 
     def get(self, digest: bytes) -> bytes | None:
         return self.chunks.get(digest)
@@ -208,8 +209,8 @@ def test_the_cache_is_not_replaced(registry: FakeRegistry, tmp_path: Path) -> No
     with Client(registry.server, cache=cache) as client:
         client.pull("m:1", tmp_path / "out")
         before = tree(tmp_path / "home")
-        for destination in (tmp_path / "home", cache.directory):
-            with pytest.raises(errors.DestinationUnusable, match="holds the cache"):
+        for destination in (tmp_path / "home", cache.directory, cache.directory / "versions"):
+            with pytest.raises(errors.DestinationUnusable, match="the cache"):
                 client.pull("m:1", destination, overwrite=True)
     assert before
     assert tree(tmp_path / "home") == before
@@ -242,7 +243,6 @@ def test_a_destination_that_holds_something_else_is_left_alone(
 def test_pulls_of_one_version_to_one_place_at_once_all_succeed(
     client: Client, files: Path, tmp_path: Path
 ) -> None:
-    client.push("m", files, capture=False)
     for number in range(5):
         destination = tmp_path / f"out {number}"
         with ThreadPoolExecutor(4) as threads:
@@ -251,12 +251,47 @@ def test_pulls_of_one_version_to_one_place_at_once_all_succeed(
         assert tree(destination) == tree(files)
 
 
+def test_overwriting_pulls_of_two_versions_to_one_place_all_succeed(
+    client: Client, files: Path, tmp_path: Path
+) -> None:
+    (files / "deep" / "small.txt").write_text("changed")
+    client.push("m", files, capture=False)
+    references = ["m:1", "m:2", "m:1", "m:2"]
+    for _ in range(5):
+        with ThreadPoolExecutor(4) as threads:
+            pulls = [
+                threads.submit(client.pull, reference, tmp_path / "out", overwrite=True)
+                for reference in references
+            ]
+        assert [pull.result().version for pull in pulls] == [1, 2, 1, 2]
+        copies = [client.verify_copy(each, tmp_path / "out") for each in ("m:1", "m:2")]
+        assert [copy.whole for copy in copies].count(True) == 1
+        assert names(tmp_path) == ["model", "out"]
+
+
 def test_a_destination_that_cannot_be_made_is_named(client: Client, tmp_path: Path) -> None:
     (tmp_path / "file").touch()
-    too_long = tmp_path / ("x" * 256)
-    for destination in (tmp_path / "file" / "out", Path("/proc/out"), too_long):
-        with pytest.raises(errors.DestinationUnusable, match=f"^{destination} cannot be made: "):
+    (tmp_path / "circle").symlink_to("circle")
+    for destination in (
+        tmp_path / "file" / "out",
+        Path("/proc/out"),
+        tmp_path / ("x" * 256),
+        tmp_path / "circle",
+    ):
+        with pytest.raises(
+            errors.DestinationUnusable, match=f"^{re.escape(str(destination))} cannot be made: "
+        ):
             client.pull("m:1", destination)
+    with pytest.raises(errors.DestinationUnusable, match="null byte"):
+        client.pull("m:1", tmp_path / "a\0b")
+
+
+def test_a_destination_may_have_the_longest_of_names(
+    client: Client, files: Path, tmp_path: Path
+) -> None:
+    destination = tmp_path / ("名" * 80)
+    client.pull("m:1", destination)
+    assert tree(destination) == tree(files)
 
 
 def test_a_destination_that_holds_the_version_is_verified_and_kept(

@@ -223,9 +223,19 @@ class LocalChunkStore:
             sync_directory(self._chunks)
             os.replace(path, target)  # noqa: PTH105
         except IsADirectoryError:
-            # Somebody has put a directory there, which is no chunk.
-            os.replace(target, self._temporary / secrets.token_hex(16))  # noqa: PTH105
+            self._move_directory_aside(target)
             os.replace(path, target)  # noqa: PTH105
+
+    def _move_directory_aside(self, path: str) -> None:
+        """Make room for a chunk where somebody has put a directory; a chunk by now stays."""
+        aside = self._temporary / secrets.token_hex(16)
+        # The name of a directory cannot be given to a chunk.
+        aside.mkdir()
+        with contextlib.suppress(FileNotFoundError, IsADirectoryError):
+            os.replace(path, aside)  # noqa: PTH105
+            logger.warning("A directory was in the place of a chunk, %s; it is %s now", path, aside)
+            return
+        aside.rmdir()
 
     def _get(self, digest: bytes, size_bytes: int) -> bytes:
         with self._errors("read a chunk"):
