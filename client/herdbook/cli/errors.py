@@ -10,7 +10,7 @@ from herdbook.errors import HerdbookError
 
 _HINTS: tuple[tuple[type[HerdbookError], str], ...] = (
     (errors.Unauthenticated, "give a token with --token or HERDBOOK_TOKEN"),
-    (errors.DeadlineExceeded, "--timeout gives it more time"),
+    (errors.DeadlineExceeded, "--call-timeout gives it more time"),
     (errors.AliasMoved, "look where it points now with `herdbook alias ls MODEL`, decide again"),
     (errors.RevisionChanged, "somebody changed it: look with `herdbook show`, decide again"),
     (errors.ModelInUse, "that is --force"),

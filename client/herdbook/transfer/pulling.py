@@ -133,6 +133,10 @@ def _check_usable(
             return
         if not is_directory:
             raise DestinationUnusable(f"{destination} is a file, and a version is a directory.")
+        if os.path.ismount(destination):
+            raise DestinationUnusable(
+                f"{destination} is a mount point, which cannot be replaced: name a directory in it."
+            )
         if _holds_working_directory(destination):
             raise DestinationUnusable(
                 f"{destination} holds the working directory, which a pull would replace: "

@@ -282,6 +282,8 @@ def test_a_destination_that_cannot_be_made_is_named(client: Client, tmp_path: Pa
             errors.DestinationUnusable, match=f"^{re.escape(str(destination))} cannot be made: "
         ):
             client.pull("m:1", destination)
+    with pytest.raises(errors.DestinationUnusable, match="is a mount point"):
+        client.pull("m:1", "/proc", overwrite=True)
     with pytest.raises(errors.DestinationUnusable, match="null byte"):
         client.pull("m:1", tmp_path / "a\0b")
 
