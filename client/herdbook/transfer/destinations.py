@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import shutil
+import stat
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -103,7 +104,9 @@ class StagedDirectory:
             while not self._move(overwrite=overwrite):
                 # Another pull has replaced it, too.
                 shutil.rmtree(self._claim.replaced, ignore_errors=True)
-            sync(self._destination.parent)
+            # A directory may be writable and not readable: then it cannot be synced.
+            with suppress(PermissionError):
+                sync(self._destination.parent)
         shutil.rmtree(self._claim.replaced, ignore_errors=True)
 
     def _move(self, *, overwrite: bool) -> bool:
@@ -111,6 +114,7 @@ class StagedDirectory:
         old = self._claim.replaced
         if overwrite:
             with suppress(FileNotFoundError):
+                self._check_directory()
                 self._destination.rename(old)
         try:
             self._directory.rename(self._destination)
@@ -124,13 +128,18 @@ class StagedDirectory:
             raise
         return True
 
+    def _check_directory(self) -> None:
+        if not stat.S_ISDIR(self._destination.lstat().st_mode):
+            raise DestinationUnusable(f"{self._destination} has become something else meanwhile.")
+
     def discard(self) -> None:
-        """Removes what was written, if it has not been published."""
-        try:
-            with suppress(FileNotFoundError):
-                shutil.rmtree(self._directory)
-        finally:
-            self._claim.release()
+        """Removes what was written, if it has not been published.
+
+        What could not be removed is left to the next pull; so is what could not be put back.
+        """
+        if not os.path.lexists(self._claim.replaced):
+            shutil.rmtree(self._directory, ignore_errors=True)
+        self._claim.release()
 
 
 def _directories(paths: list[Path], root: Path) -> Iterator[Path]:

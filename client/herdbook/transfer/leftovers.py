@@ -15,8 +15,10 @@ except ImportError:  # Windows
     fcntl = None  # type: ignore[assignment]
 
 _NAME_BYTES = 200
-_STAGED = re.compile(r"\..*\.[0-9a-f]{16}\.partial", re.DOTALL)
-_REPLACED = re.compile(r"\.(.*)\.[0-9a-f]{16}\.old", re.DOTALL)
+_STAGED_SUFFIX = ".herdbook-partial"
+_REPLACED_SUFFIX = ".herdbook-old"
+_STAGED = re.compile(rf"\..*\.[0-9a-f]{{16}}\{_STAGED_SUFFIX}", re.DOTALL)
+_REPLACED = re.compile(rf"\.(.*)\.[0-9a-f]{{16}}\{_REPLACED_SUFFIX}", re.DOTALL)
 
 
 class Claim:
@@ -25,7 +27,7 @@ class Claim:
     def __init__(self, destination: Path) -> None:
         """Makes the directory beside its destination."""
         while True:
-            name = f".{_cut(destination.name)}.{secrets.token_hex(8)}.partial"
+            name = f".{_cut(destination.name)}.{secrets.token_hex(8)}{_STAGED_SUFFIX}"
             self.directory = destination.parent / name
             self.directory.mkdir()
             try:
@@ -47,8 +49,11 @@ class Claim:
 
     @property
     def replaced(self) -> Path:
-        """Where what this replaces lies, until it is removed."""
-        return self.directory.with_suffix(".old")
+        """Where what this replaces lies, until it is removed.
+
+        While the directory has not taken its place, that is the user's: sweeping puts it back.
+        """
+        return self.directory.with_suffix(_REPLACED_SUFFIX)
 
     def release(self) -> None:
         """Lets go of the directory, wherever it is now; again does nothing."""
@@ -68,7 +73,9 @@ def sweep(parent: Path) -> None:
             if replaced := _REPLACED.fullmatch(path.name):
                 _put_back_or_remove(path, replaced[1])
         for path in paths:
-            if _STAGED.fullmatch(path.name):
+            # One that had something moved aside tells that this has not been replaced.
+            moved_aside = path.with_suffix(_REPLACED_SUFFIX)
+            if _STAGED.fullmatch(path.name) and not os.path.lexists(moved_aside):
                 _remove_unclaimed(path)
 
 
@@ -84,9 +91,9 @@ def _may_be_cut(name: str) -> bool:
 
 
 def _put_back_or_remove(path: Path, name: str) -> None:
-    destination, staged = path.with_name(name), path.with_suffix(".partial")
+    destination, staged = path.with_name(name), path.with_suffix(_STAGED_SUFFIX)
     with contextlib.suppress(OSError):
-        if not staged.exists():
+        if not os.path.lexists(staged):
             # It has been replaced; whoever did so was removing it.
             shutil.rmtree(path, ignore_errors=True)
         elif not _is_claimed(staged) and not _may_be_cut(name) and not destination.exists():

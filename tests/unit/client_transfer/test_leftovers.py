@@ -8,6 +8,7 @@ import pytest
 
 from herdbook.core.planning import Place
 from herdbook.core.values import ChunkRef, File, Manifest
+from herdbook.errors import DestinationUnusable
 from herdbook.transfer import leftovers
 from herdbook.transfer.destinations import StagedDirectory
 from herdbook.transfer.leftovers import sweep
@@ -32,7 +33,7 @@ def names(directory: Path) -> list[str]:
 def test_the_next_pull_removes_what_a_killed_one_left(tmp_path: Path) -> None:
     subprocess.run([sys.executable, "-c", KILLED, str(tmp_path / "x")], check=False, timeout=60)
     (left,) = names(tmp_path)
-    assert left.endswith(".partial")
+    assert left.endswith(".herdbook-partial")
     staged = StagedDirectory(tmp_path / "out", MANIFEST)
     staged.publish(overwrite=False)
     staged.discard()
@@ -72,7 +73,7 @@ def test_what_no_pull_has_left_is_left_alone(tmp_path: Path) -> None:
     (tmp_path / ".mine.partial").mkdir()
     outside = tmp_path / "outside"
     outside.mkdir()
-    link = f".x.{16 * 'a'}.partial"
+    link = f".x.{16 * 'a'}.herdbook-partial"
     (tmp_path / link).symlink_to(outside)
     StagedDirectory(tmp_path / "out", MANIFEST).discard()
     assert names(tmp_path) == sorted([".mine.partial", link, "outside"])
@@ -97,11 +98,7 @@ staged.publish(overwrite=True)
 """
 
 
-@pytest.mark.parametrize(("moment", "stays"), [("renaming", "old"), ("removing", None)])
-def test_a_pull_killed_while_it_replaces_leaves_the_old_or_the_new(
-    tmp_path: Path, moment: str, stays: str | None
-) -> None:
-    destination = tmp_path / "model"
+def kill_while_replacing(destination: Path, moment: str) -> None:
     destination.mkdir()
     (destination / "old").write_text("old")
     subprocess.run(
@@ -109,10 +106,41 @@ def test_a_pull_killed_while_it_replaces_leaves_the_old_or_the_new(
         check=False,
         timeout=60,
     )
-    assert len(names(tmp_path)) == 2
+    assert len(names(destination.parent)) == 2
+
+
+@pytest.mark.parametrize(("moment", "stays"), [("renaming", "old"), ("removing", None)])
+def test_a_pull_killed_while_it_replaces_leaves_the_old_or_the_new(
+    tmp_path: Path, moment: str, stays: str | None
+) -> None:
+    destination = tmp_path / "model"
+    kill_while_replacing(destination, moment)
     sweep(tmp_path)
     assert names(tmp_path) == ["model"]
     assert names(destination) == ([stays] if stays else [])
+
+
+@pytest.mark.parametrize("name", ["model", "x" * 230])
+def test_what_cannot_be_put_back_is_kept(tmp_path: Path, name: str) -> None:
+    kill_while_replacing(tmp_path / name, "renaming")
+    (tmp_path / name).mkdir()
+    for _ in range(2):
+        sweep(tmp_path)
+    (aside,) = tmp_path.glob(".*.herdbook-old")
+    assert names(aside) == ["old"]
+
+
+def test_a_file_that_takes_the_destination_s_place_meanwhile_stays(tmp_path: Path) -> None:
+    destination = tmp_path / "model"
+    destination.mkdir()
+    staged = StagedDirectory(destination, MANIFEST)
+    destination.rmdir()
+    destination.write_text("mine")
+    with pytest.raises(DestinationUnusable, match="something else"):
+        staged.publish(overwrite=True)
+    staged.discard()
+    assert destination.read_text() == "mine"
+    assert names(tmp_path) == ["model"]
 
 
 def test_what_a_pull_under_way_has_moved_aside_is_left_alone(tmp_path: Path) -> None:
@@ -123,4 +151,4 @@ def test_what_a_pull_under_way_has_moved_aside_is_left_alone(tmp_path: Path) -> 
     assert aside.exists()
     staged.discard()
     sweep(tmp_path)
-    assert names(tmp_path) == []
+    assert names(tmp_path) == ["model"]

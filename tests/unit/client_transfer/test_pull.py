@@ -331,7 +331,7 @@ def test_an_overwrite_whose_last_step_fails_puts_the_old_files_back(
     rename = Path.rename
 
     def fail_for_new(path: Path, target: Path) -> Path:
-        if path.suffix == ".partial":
+        if path.suffix == ".herdbook-partial":
             raise PermissionError(errno.EACCES, "Permission denied")
         return rename(path, target)
 

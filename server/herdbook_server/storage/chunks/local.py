@@ -51,6 +51,8 @@ _FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS})
 _REFUSED = frozenset(
     {errno.EACCES, errno.EPERM, errno.EXDEV, errno.EISDIR, errno.ENOTDIR, errno.ELOOP}
 )
+# Nothing, or what is no file: a directory, a circle of links, a socket.
+_NO_CHUNK = frozenset({errno.ENOENT, errno.EISDIR, errno.ELOOP, errno.ENXIO})
 _DELETED_AT_ONCE = 500
 _LARGE_BYTES = 256 * 1024
 """A chunk of that size is on its way to the disk while the next one is written."""
@@ -241,7 +243,9 @@ class LocalChunkStore:
         with self._errors("read a chunk"):
             try:
                 file = open(self._chunks / chunk_name(digest), "rb", opener=_at_once)  # noqa: SIM115
-            except (FileNotFoundError, IsADirectoryError):
+            except OSError as error:
+                if error.errno not in _NO_CHUNK:
+                    raise
                 # A volume that is not mounted has lost nothing.
                 self._require_directories()
                 raise ChunkMissing(digest) from None
