@@ -141,8 +141,8 @@ class ArtifactCalls:
         Raises:
             ChecksumMismatch: The server sent wrong bytes, again and again.
             DestinationExists: The destination holds something else, and `overwrite` is not set.
-            DestinationUnusable: The destination cannot be made; or it is a file, or the working
-                directory or the cache would be replaced.
+            DestinationUnusable: The destination cannot be made; or it is a file or a mount point,
+                holds the working directory or the cache, or lies in the cache.
             LocalDiskFull: This machine has no space left.
             NoManifest: The registry does not hold the files of this version.
             NotFound: The reference names nothing.

@@ -15,7 +15,7 @@ from herdbook.core.planning import Place
 from herdbook.core.values import Manifest
 from herdbook.errors import DestinationExists, DestinationUnusable, LocalDiskFull
 from herdbook.files import sync, sync_all, write_at
-from herdbook.transfer.leftovers import Claim, sweep
+from herdbook.transfer.leftovers import Claim, is_there, sweep
 
 _FULL: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 _OCCUPIED: Final = frozenset({errno.ENOTEMPTY, errno.EEXIST, errno.ENOTDIR})
@@ -103,7 +103,7 @@ class StagedDirectory:
             sync_all({self._directory, *_directories(self._paths, self._directory)})
             while not self._move(overwrite=overwrite):
                 # Another pull has replaced it, too.
-                shutil.rmtree(self._claim.replaced, ignore_errors=True)
+                self._claim.forget_replaced()
             # A directory may be writable and not readable: then it cannot be synced.
             with suppress(PermissionError):
                 sync(self._destination.parent)
@@ -119,13 +119,13 @@ class StagedDirectory:
         try:
             self._directory.rename(self._destination)
         except OSError as error:
-            if error.errno in _OCCUPIED:
-                if overwrite:
-                    return False
+            if error.errno not in _OCCUPIED:
+                raise
+            if not overwrite:
                 raise DestinationExists(f"{self._destination} holds something else.") from error
-            with suppress(OSError):
-                old.rename(self._destination)
-            raise
+            with suppress(FileNotFoundError):
+                self._check_directory()
+            return False
         return True
 
     def _check_directory(self) -> None:
@@ -133,12 +133,14 @@ class StagedDirectory:
             raise DestinationUnusable(f"{self._destination} has become something else meanwhile.")
 
     def discard(self) -> None:
-        """Removes what was written, if it has not been published.
+        """Removes what was written, if it has not been published, and puts back what it moved.
 
-        What could not be removed is left to the next pull; so is what could not be put back.
+        What cannot be removed now is left to the next pull; so is what cannot be put back.
         """
-        if not os.path.lexists(self._claim.replaced):
-            shutil.rmtree(self._directory, ignore_errors=True)
+        with suppress(OSError):
+            self._claim.put_back(self._destination)
+            if not is_there(self._claim.replaced):
+                shutil.rmtree(self._directory, ignore_errors=True)
         self._claim.release()
 
 

@@ -18,7 +18,7 @@ _NAME_BYTES = 200
 _STAGED_SUFFIX = ".herdbook-partial"
 _REPLACED_SUFFIX = ".herdbook-old"
 _STAGED = re.compile(rf"\..*\.[0-9a-f]{{16}}\{_STAGED_SUFFIX}", re.DOTALL)
-_REPLACED = re.compile(rf"\.(.*)\.[0-9a-f]{{16}}\{_REPLACED_SUFFIX}", re.DOTALL)
+_REPLACED = re.compile(rf"\.(.+\.)?[0-9a-f]{{16}}\{_REPLACED_SUFFIX}", re.DOTALL)
 
 
 class Claim:
@@ -55,11 +55,37 @@ class Claim:
         """
         return self.directory.with_suffix(_REPLACED_SUFFIX)
 
+    def forget_replaced(self) -> None:
+        """Removes what was moved aside, which something else has replaced."""
+        # Under a name of its own first: half of it is not to be put back.
+        doomed = self.replaced.with_name(f".{secrets.token_hex(8)}{_REPLACED_SUFFIX}")
+        with contextlib.suppress(FileNotFoundError):
+            self.replaced.rename(doomed)
+        shutil.rmtree(doomed, ignore_errors=True)
+
+    def put_back(self, destination: Path) -> None:
+        """Gives what was moved aside its place again, if that is free."""
+        if is_there(self.replaced) and not is_there(destination):
+            self.replaced.rename(destination)
+
     def release(self) -> None:
         """Lets go of the directory, wherever it is now; again does nothing."""
         descriptor, self._descriptor = self._descriptor, -1
         if descriptor >= 0:
             os.close(descriptor)
+
+
+def is_there(path: Path) -> bool:
+    """Whether there is anything by that name.
+
+    Raises:
+        OSError: It cannot be told.
+    """
+    try:
+        path.lstat()
+    except FileNotFoundError:
+        return False
+    return True
 
 
 def sweep(parent: Path) -> None:
@@ -71,11 +97,11 @@ def sweep(parent: Path) -> None:
         paths = list(parent.iterdir())
         for path in paths:
             if replaced := _REPLACED.fullmatch(path.name):
-                _put_back_or_remove(path, replaced[1])
+                _put_back_or_remove(path, (replaced[1] or "").removesuffix("."))
         for path in paths:
             # One that had something moved aside tells that this has not been replaced.
             moved_aside = path.with_suffix(_REPLACED_SUFFIX)
-            if _STAGED.fullmatch(path.name) and not os.path.lexists(moved_aside):
+            if _STAGED.fullmatch(path.name) and not is_there(moved_aside):
                 _remove_unclaimed(path)
 
 
@@ -91,12 +117,13 @@ def _may_be_cut(name: str) -> bool:
 
 
 def _put_back_or_remove(path: Path, name: str) -> None:
-    destination, staged = path.with_name(name), path.with_suffix(_STAGED_SUFFIX)
+    staged = path.with_suffix(_STAGED_SUFFIX)
     with contextlib.suppress(OSError):
-        if not os.path.lexists(staged):
+        destination = path.with_name(name or path.name)
+        if not is_there(staged):
             # It has been replaced; whoever did so was removing it.
             shutil.rmtree(path, ignore_errors=True)
-        elif not _is_claimed(staged) and not _may_be_cut(name) and not destination.exists():
+        elif not _is_claimed(staged) and not _may_be_cut(name) and not is_there(destination):
             path.rename(destination)
 
 
@@ -104,7 +131,8 @@ def _is_claimed(path: Path) -> bool:
     try:
         descriptor = _open(path)
     except FileNotFoundError:
-        return False
+        # It has taken its place just now.
+        return True
     try:
         _lock(descriptor)
     except OSError:

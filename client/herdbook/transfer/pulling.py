@@ -46,8 +46,8 @@ def fetch_files(
 
     Raises:
         DestinationExists: It holds something else, and `overwrite` is not set.
-        DestinationUnusable: It cannot be made; or it is a file, or holds the working directory or
-            the cache, which are not replaced, or lies in the cache.
+        DestinationUnusable: It cannot be made; or it is a file or a mount point, or holds the
+            working directory or the cache, which are not replaced, or lies in the cache.
     """
     meter = Meter(manifest.manifest.size_bytes, progress)
     place = _without_link(destination)
@@ -167,9 +167,16 @@ def _holds_working_directory(directory: Path) -> bool:
 def _lies_in(path: Path, directory: Path) -> bool:
     """Whether a path is a directory, or lies below it, by whatever name."""
     real = Path(os.path.realpath(path))
-    return directory.exists() and any(
-        parent.exists() and parent.samefile(directory) for parent in (real, *real.parents)
+    return real.is_relative_to(os.path.realpath(directory)) or any(
+        _is_same(parent, directory) for parent in (real, *real.parents)
     )
+
+
+def _is_same(path: Path, other: Path) -> bool:
+    try:
+        return path.samefile(other)
+    except OSError:
+        return False
 
 
 class Pull:

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import errno
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -141,6 +143,72 @@ def test_a_file_that_takes_the_destination_s_place_meanwhile_stays(tmp_path: Pat
     staged.discard()
     assert destination.read_text() == "mine"
     assert names(tmp_path) == ["model"]
+
+
+def test_what_was_moved_aside_comes_back_if_a_file_takes_the_place_at_the_last_moment(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    destination = tmp_path / "model"
+    destination.mkdir()
+    (destination / "old").write_text("old")
+    staged = StagedDirectory(destination, MANIFEST)
+    rename = Path.rename
+
+    def too_late(path: Path, to: Path) -> Path:
+        if to == destination and path.suffix == ".herdbook-partial":
+            destination.write_text("mine")
+        return rename(path, to)
+
+    monkeypatch.setattr(Path, "rename", too_late)
+    with pytest.raises(DestinationUnusable, match="something else"):
+        staged.publish(overwrite=True)
+    staged.discard()
+    assert destination.read_text() == "mine"
+    destination.unlink()
+    sweep(tmp_path)
+    assert names(tmp_path) == ["model"]
+    assert names(destination) == ["old"]
+
+
+def test_what_another_pull_puts_there_at_the_last_moment_is_replaced_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    destination = tmp_path / "model"
+    destination.mkdir()
+    staged = StagedDirectory(destination, MANIFEST)
+    rename, late = Path.rename, ["other"]
+
+    def too_late(path: Path, to: Path) -> Path:
+        if to == destination and late:
+            destination.mkdir()
+            (destination / late.pop()).touch()
+        return rename(path, to)
+
+    monkeypatch.setattr(Path, "rename", too_late)
+    staged.publish(overwrite=True)
+    staged.discard()
+    assert names(tmp_path) == ["model"]
+    assert names(destination) == ["a"]
+
+
+def test_a_failure_that_hides_what_was_moved_aside_removes_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kill_while_replacing(tmp_path / "model", "renaming")
+    (tmp_path / "model").mkdir()
+    lstat = Path.lstat
+
+    def failing(path: Path) -> os.stat_result:
+        if path.suffix == ".herdbook-old":
+            raise OSError(errno.EIO, "Input/output error")
+        return lstat(path)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Path, "lstat", failing)
+        sweep(tmp_path)
+    (tmp_path / "model").rmdir()
+    sweep(tmp_path)
+    assert names(tmp_path / "model") == ["old"]
 
 
 def test_what_a_pull_under_way_has_moved_aside_is_left_alone(tmp_path: Path) -> None:

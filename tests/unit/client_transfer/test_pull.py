@@ -216,6 +216,17 @@ def test_the_cache_is_not_replaced(registry: FakeRegistry, tmp_path: Path) -> No
     assert tree(tmp_path / "home") == before
 
 
+def test_the_place_of_a_cache_that_is_yet_to_be_made_is_no_destination(
+    registry: FakeRegistry, tmp_path: Path
+) -> None:
+    cache = Cache(tmp_path / "cache")
+    with (
+        Client(registry.server, cache=cache) as client,
+        pytest.raises(errors.DestinationUnusable, match="the cache"),
+    ):
+        client.pull("m:1", tmp_path / "cache" / "model")
+
+
 def test_a_link_is_followed(client: Client, files: Path, tmp_path: Path) -> None:
     (tmp_path / "disk" / "models").mkdir(parents=True)
     (tmp_path / "disk" / "models" / "old").touch()
