@@ -82,7 +82,9 @@ def test_a_version_goes_from_a_directory_to_a_directory(
     for file in directory.iterdir():
         assert (tmp_path / "pulled" / file.name).read_bytes() == file.read_bytes()
 
-    in_the_way = herdbook("pull", f"{model}:1", directory.parent, code=4)
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "notes").touch()
+    in_the_way = herdbook("pull", f"{model}:1", tmp_path / "mine", code=4)
     assert "DESTINATION_EXISTS" in in_the_way.stderr
 
 
