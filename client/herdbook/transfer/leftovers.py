@@ -64,8 +64,9 @@ class Claim:
         shutil.rmtree(doomed, ignore_errors=True)
 
     def put_back(self, destination: Path) -> None:
-        """Gives what was moved aside its place again, if that is free."""
-        if is_there(self.replaced) and not is_there(destination):
+        """Gives what was moved aside its place again, if that is free and was not taken."""
+        taken = not is_there(self.directory)
+        if is_there(self.replaced) and not taken and not is_there(destination):
             self.replaced.rename(destination)
 
     def release(self) -> None:

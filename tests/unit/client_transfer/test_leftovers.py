@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import errno
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -11,7 +12,7 @@ import pytest
 from herdbook.core.planning import Place
 from herdbook.core.values import ChunkRef, File, Manifest
 from herdbook.errors import DestinationUnusable
-from herdbook.transfer import leftovers
+from herdbook.transfer import destinations, leftovers
 from herdbook.transfer.destinations import StagedDirectory
 from herdbook.transfer.leftovers import sweep
 
@@ -168,6 +169,23 @@ def test_what_was_moved_aside_comes_back_if_a_file_takes_the_place_at_the_last_m
     sweep(tmp_path)
     assert names(tmp_path) == ["model"]
     assert names(destination) == ["old"]
+
+
+def test_what_has_been_replaced_does_not_come_back(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    destination = tmp_path / "model"
+    destination.mkdir()
+    (destination / "old").write_text("old")
+    staged = StagedDirectory(destination, MANIFEST)
+    with monkeypatch.context() as patched:
+        patched.setattr(destinations.shutil, "rmtree", lambda *_, **__: None)
+        staged.publish(overwrite=True)
+    shutil.rmtree(destination)
+    staged.discard()
+    assert not destination.exists()
+    sweep(tmp_path)
+    assert names(tmp_path) == []
 
 
 def test_what_another_pull_puts_there_at_the_last_moment_is_replaced_too(
