@@ -139,6 +139,7 @@ if TYPE_CHECKING:
         LiveModel,
         LiveState,
         LiveStatus,
+        LoadTimedOut,
         NotServing,
         ValidationFailed,
     )
@@ -214,6 +215,7 @@ __all__ = [
     "LiveModel",
     "LiveState",
     "LiveStatus",
+    "LoadTimedOut",
     "LocalDiskFull",
     "LostChunk",
     "Manifest",
@@ -297,6 +299,7 @@ _MODULE_OF = {
     "LiveModel": "herdbook.live",
     "LiveState": "herdbook.live",
     "LiveStatus": "herdbook.live",
+    "LoadTimedOut": "herdbook.live",
     "NotServing": "herdbook.live",
     "ValidationFailed": "herdbook.live",
     "ChunkCache": "herdbook.transfer.chunk_cache",

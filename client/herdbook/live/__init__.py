@@ -3,7 +3,13 @@
 from __future__ import annotations
 
 from herdbook.live.aio import AsyncLease, AsyncLiveModel
-from herdbook.live.errors import FirstLoadFailed, LeasesHeld, NotServing, ValidationFailed
+from herdbook.live.errors import (
+    FirstLoadFailed,
+    LeasesHeld,
+    LoadTimedOut,
+    NotServing,
+    ValidationFailed,
+)
 from herdbook.live.held import Lease
 from herdbook.live.model import LiveModel
 from herdbook.live.status import LiveFailure, LiveState, LiveStatus
@@ -18,6 +24,7 @@ __all__ = [
     "LiveModel",
     "LiveState",
     "LiveStatus",
+    "LoadTimedOut",
     "NotServing",
     "ValidationFailed",
 ]

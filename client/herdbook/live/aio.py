@@ -30,7 +30,7 @@ class LoopBridge:
         """Runs them in `loop`."""
         self._loop = loop
         self._lock = threading.Lock()
-        self._under_way: set[Future[Any]] = set()
+        self._under_way: dict[Future[Any], threading.Thread] = {}
 
     def adapt(self, function: Callable[..., Any]) -> Callable[..., Any]:
         """Makes a function, async or not, one that a thread other than the loop's can call."""
@@ -43,20 +43,27 @@ class LoopBridge:
 
     def cancel(self) -> None:
         """Cancels what runs now."""
+        self._cancel(lambda _: True)
+
+    def interrupt(self, thread: threading.Thread) -> None:
+        """Cancels what runs now for a thread."""
+        self._cancel(lambda waiting: waiting is thread)
+
+    def _cancel(self, chosen: Callable[[threading.Thread], bool]) -> None:
         with self._lock:
-            under_way = list(self._under_way)
-        for future in under_way:
+            futures = [each for each, waiting in self._under_way.items() if chosen(waiting)]
+        for future in futures:
             future.cancel()
 
     def _run(self, awaitable: Awaitable[Any]) -> Any:
         with self._lock:
             future = asyncio.run_coroutine_threadsafe(_awaited(awaitable), self._loop)
-            self._under_way.add(future)
+            self._under_way[future] = threading.current_thread()
         try:
             return future.result()
         finally:
             with self._lock:
-                self._under_way.discard(future)
+                del self._under_way[future]
 
 
 async def _done(future: Future[None]) -> None:
@@ -190,7 +197,7 @@ class AsyncLiveModel(LiveFace[ModelT]):
         """
         if self._engine is None:
             self._bridge = LoopBridge(asyncio.get_running_loop())
-        engine, begins = self._begin(self._bridge.adapt)
+        engine, begins = self._begin(self._bridge)
         timeout_seconds = self._options.timeout_seconds
         try:
             if begins:
@@ -231,6 +238,23 @@ class AsyncLiveModel(LiveFace[ModelT]):
             ForkedProcess: Likewise: the process has forked since the start.
         """
         return AsyncLease(self._started().slot, timeout_seconds)
+
+    async def pin(self, version: int) -> Resolution:
+        """Has one version of the model serve, whatever the reference names, until `unpin`.
+
+        For looking into a problem: the registry is told what serves, and it is not what a start
+        without registry takes. Returns at once; `status` tells how the version comes to serve.
+
+        Args:
+            version: Its number.
+
+        Raises:
+            VersionNotFound: There is none.
+            Unavailable: The registry cannot be asked.
+            NotServing: It has not been started.
+            ForkedProcess: The process has forked since the start.
+        """
+        return await asyncio.to_thread(self._started().pin, self._pinned_reference(version))
 
     async def _end(self, *, limit_seconds: float) -> None:
         engine = self._engine

@@ -7,7 +7,6 @@ import math
 import queue
 import threading
 import time
-import traceback
 from collections.abc import Callable
 from concurrent.futures import Future, InvalidStateError
 from typing import Generic, TypeVar
@@ -24,12 +23,13 @@ from herdbook.errors import (
     NotFound,
     Unavailable,
 )
-from herdbook.live import forks, log, messages
-from herdbook.live.errors import FirstLoadFailed, words_of
+from herdbook.live import figures, forks, log, messages
+from herdbook.live.errors import FirstLoadFailed, forget_locals, words_of
 from herdbook.live.follower import Follower
 from herdbook.live.held import HeldModel
 from herdbook.live.machine import LiveMachine, Step
 from herdbook.live.plan import LivePlan, PreparationFailed
+from herdbook.live.preparing import Preparer
 from herdbook.live.registry import Registry
 from herdbook.live.reporter import Reporter
 from herdbook.live.settings import LiveSettings
@@ -64,6 +64,7 @@ class LiveEngine(Generic[ModelT]):
         self.first: Future[None] = Future()
         self._settings = settings
         self._plan = plan
+        self._preparer = Preparer(plan, timeout_seconds=settings.load_timeout_seconds)
         self._registry = registry
         self._cache = cache
         self.slot = slot
@@ -83,6 +84,7 @@ class LiveEngine(Generic[ModelT]):
     def begin(self) -> None:
         """Starts the threads; `first` is done when a first model serves, or fails."""
         forks.watch(self)
+        figures.observe(self)
         self._reporter.start()
         self._worker.start()
 
@@ -91,6 +93,37 @@ class LiveEngine(Generic[ModelT]):
         self.slot.check_process()
         with self._lock:
             return self._status()
+
+    def pin(self, reference: str) -> Resolution:
+        """Has the version that a reference names now serve until `unpin`.
+
+        Raises:
+            HerdbookError: The registry does not tell which one that is.
+        """
+        self.slot.check_process()
+        resolution = self._registry.resolve(reference)
+        self._steer(messages.Pin(resolution))
+        return resolution
+
+    def unpin(self) -> None:
+        """Has what the reference names serve again."""
+        self._steer(messages.Pin(None))
+
+    def pause(self, *, paused: bool) -> None:
+        """Has what serves stay, or no longer."""
+        self._steer(messages.Pause(paused))
+
+    def refresh(self) -> None:
+        """Has what failed be tried again now."""
+        self._steer(messages.Refresh())
+
+    def _steer(self, event: messages.Input) -> None:
+        self.slot.check_process()
+        if self.slot.closing.is_set():
+            raise self.slot.absence()
+        self._feed(event)
+        # The worker may sleep until a time that holds no longer.
+        self._jobs.put(lambda: None)
 
     def forked(self) -> None:
         """Notes that this is the child of the process that started: no thread is here."""
@@ -130,7 +163,8 @@ class LiveEngine(Generic[ModelT]):
         self._reporter.close(flush_seconds=_FLUSH_SECONDS)
         self._registry.close()
         self.slot.close()
-        for thread in (self._worker, self._follower, *self.slot.closers):
+        threads = (self._worker, self._follower, *self.slot.closers, *self._preparer.given_up)
+        for thread in threads:
             if thread.is_alive() and thread is not threading.current_thread():
                 thread.join(max(_JOIN_SECONDS, give_up_at - time.monotonic()))
 
@@ -143,11 +177,10 @@ class LiveEngine(Generic[ModelT]):
                 self._reporter.say(self._report(messages.Report(ReplicaState.STOPPED, 0, None, "")))
 
     def _status(self) -> LiveStatus:
-        held = self.slot.held
         return status_of(
             self._machine,
             self._settings.reference,
-            leases=0 if held is None else held.leases,
+            held=self.slot.held,
             closed=self.slot.closing.is_set(),
             now=time.monotonic(),
         )
@@ -162,7 +195,7 @@ class LiveEngine(Generic[ModelT]):
 
     def _tell_news(self) -> None:
         status = self._status()
-        news = _news(status)
+        news = status.news()
         if self._plan.on_change is None or news == self._told:
             return
         self._told = news
@@ -173,26 +206,33 @@ class LiveEngine(Generic[ModelT]):
 
     def _obey(self, command: messages.Command) -> None:
         match command:
-            case messages.Fetch(resolution):
-                self._cancel = cancel = CancelToken()
-                self._jobs.put(lambda: self._fetch(resolution, cancel))
             case messages.CancelFetch():
                 self._cancel.cancel()
-            case messages.Load(resolution):
-                self._jobs.put(lambda: self._load(resolution))
-            case messages.Unload():
-                self._jobs.put(self._unload)
             case messages.Swap(resolution):
                 self._swap()
+                self._jobs.put(self._aside(lambda: self._tell_swap(resolution)))
+            case messages.Remember(resolution):
                 self._jobs.put(self._aside(lambda: self._remember(resolution)))
-            case messages.Retire():
-                self._jobs.put(self._retire)
             case messages.Discard():
                 self._jobs.put(self._aside(self._discard))
             case messages.Report():
                 self._reporter.say(self._report(command))
             case messages.GiveUp(error):
                 self._give_up(error)
+            case _:
+                self._jobs.put(self._step(command))
+
+    def _step(self, command: messages.Slow) -> Callable[[], messages.Input]:
+        match command:
+            case messages.Fetch(resolution):
+                self._cancel = cancel = CancelToken()
+                return lambda: self._fetch(resolution, cancel)
+            case messages.Load(resolution):
+                return lambda: self._load(resolution)
+            case messages.Unload():
+                return self._unload
+            case messages.Retire():
+                return self._retire
 
     def _work(self) -> None:
         """Does one slow thing after the other, beginning with a look into the cache."""
@@ -251,7 +291,7 @@ class LiveEngine(Generic[ModelT]):
         given_up = isinstance(error, Cancelled) and self._cancel.cancelled
         if not given_up and not self.slot.closing.is_set():
             self._log(error, activity)
-        _forget_locals(error)
+        forget_locals(error)
         transient = isinstance(error, Unavailable | DeadlineExceeded)
         return messages.Failed(error, transient, activity, jitter())
 
@@ -296,10 +336,8 @@ class LiveEngine(Generic[ModelT]):
             raise RuntimeError("nothing was fetched")
         if self.slot.closing.is_set():
             raise Cancelled("The live model is closed.")
-        model = self._plan.prepare(files.path)
-        close = self._plan.closer(model)
-        self._loaded = HeldModel(model, resolution, files=files, close=close)
         self._files = None
+        self._loaded = self._preparer.prepare(files, resolution, needed=self.slot.held is None)
         return messages.Done()
 
     def _unload(self) -> messages.Input:
@@ -331,6 +369,8 @@ class LiveEngine(Generic[ModelT]):
             self._cache.remember_good(self._registry.server, self._settings.reference, resolution)
         except HerdbookError as error:
             log.warning("What serves could not be recorded for a start without registry: %s", error)
+
+    def _tell_swap(self, resolution: Resolution) -> None:
         log.info("%s serves for %s.", resolution.reference, self._settings.reference)
 
     def _announce(self) -> None:
@@ -360,25 +400,3 @@ class LiveEngine(Generic[ModelT]):
             serving_digest="" if serving is None else serving.digest or "",
             failure=report.failure.encode()[:_MAX_FAILURE_BYTES].decode(errors="ignore"),
         )
-
-
-def _news(status: LiveStatus) -> object:
-    """Returns what of a status is worth telling when it changes."""
-    return (
-        status.state,
-        status.serving,
-        status.target,
-        status.failure_count,
-        status.missing_reason,
-        status.connected,
-    )
-
-
-def _forget_locals(error: BaseException) -> None:
-    """Keeps the traceback but not the variables of its frames: among them may be a whole model."""
-    chain: BaseException | None = error
-    seen = set()
-    while chain is not None and id(chain) not in seen:
-        seen.add(id(chain))
-        traceback.clear_frames(chain.__traceback__)
-        chain = chain.__cause__ or chain.__context__

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import traceback
+
 from herdbook.errors import FailedPrecondition, Unavailable
 
 
@@ -17,8 +19,22 @@ class ValidationFailed(FailedPrecondition):
     """The candidate was loaded, and `validate` turned it down."""
 
 
+class LoadTimedOut(FailedPrecondition):
+    """The candidate was not loaded, warmed up and validated in time."""
+
+
 class LeasesHeld(FailedPrecondition):
     """The model that serves could not be unloaded: it is still leased."""
+
+
+def forget_locals(error: BaseException) -> None:
+    """Keeps the traceback but not the variables of its frames: among them may be a whole model."""
+    chain: BaseException | None = error
+    seen = set()
+    while chain is not None and id(chain) not in seen:
+        seen.add(id(chain))
+        traceback.clear_frames(chain.__traceback__)
+        chain = chain.__cause__ or chain.__context__
 
 
 def words_of(error: BaseException) -> str:

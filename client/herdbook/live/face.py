@@ -7,13 +7,15 @@ import os
 import threading
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Generic, Literal, NoReturn, TypeVar
+from typing import Generic, Literal, NoReturn, TypeVar
 
+from herdbook.core.references import parse_reference
 from herdbook.core.values import Resolution
 from herdbook.errors import ClientClosed
 from herdbook.live.engine import LiveEngine
 from herdbook.live.errors import NotServing
 from herdbook.live.options import LiveOptions
+from herdbook.live.plan import Bridge
 from herdbook.live.registry import GrpcRegistry, Registry
 from herdbook.live.slot import ModelSlot
 from herdbook.live.status import LiveStatus
@@ -48,6 +50,7 @@ class LiveFace(Generic[ModelT]):
         on_change: Callable[[LiveStatus], object] | None = None,
         swap: Literal["load-first", "unload-first"] = "load-first",
         timeout_seconds: float = 300.0,
+        load_timeout_seconds: float = 900.0,
         drain_timeout_seconds: float = 30.0,
         retry_seconds: float = 30.0,
         cache_max_bytes: int | None = None,
@@ -75,6 +78,9 @@ class LiveFace(Generic[ModelT]):
                 and closes that before, for models that do not fit twice: requests that lease wait
                 meanwhile, and if the candidate fails, the old version is loaded again.
             timeout_seconds: How long starting may take until a first model serves.
+            load_timeout_seconds: How long loading, warming up and validating a candidate may take
+                together. One that takes longer has failed: an async function is cancelled, a thread
+                is left to itself, and what it makes in the end is closed.
             drain_timeout_seconds: How long a replaced model is waited for before the next candidate
                 is begun; its last lease closes it even after that.
             retry_seconds: How long a candidate that failed is left alone, unless the alias moves;
@@ -101,6 +107,7 @@ class LiveFace(Generic[ModelT]):
             on_change=on_change,
             swap=swap,
             timeout_seconds=timeout_seconds,
+            load_timeout_seconds=load_timeout_seconds,
             drain_timeout_seconds=drain_timeout_seconds,
             retry_seconds=retry_seconds,
             cache_max_bytes=cache_max_bytes,
@@ -138,6 +145,53 @@ class LiveFace(Generic[ModelT]):
         """
         return self._started().status()
 
+    def is_ready(self) -> bool:
+        """Tells whether a model serves: what a readiness probe wants to know. Never raises."""
+        return self.resolution is not None
+
+    def unpin(self) -> None:
+        """Goes back to what the reference names, after `pin`.
+
+        Raises:
+            NotServing: It has not been started.
+            ForkedProcess: The process has forked since the start.
+        """
+        self._started().unpin()
+
+    def pause(self) -> None:
+        """Lets the model that serves stay, wherever the alias moves, until `resume`.
+
+        A candidate on its way does not serve any more. Without a model a first one is still served.
+
+        Raises:
+            NotServing: It has not been started.
+            ForkedProcess: The process has forked since the start.
+        """
+        self._started().pause(paused=True)
+
+    def resume(self) -> None:
+        """Follows the reference again, after `pause`: to where it points by now.
+
+        Raises:
+            NotServing: It has not been started.
+            ForkedProcess: The process has forked since the start.
+        """
+        self._started().pause(paused=False)
+
+    def refresh(self) -> None:
+        """Tries a candidate that has failed again now, instead of when its time has come.
+
+        What the reference names need not be asked for: the registry tells of it by itself.
+
+        Raises:
+            NotServing: It has not been started.
+            ForkedProcess: The process has forked since the start.
+        """
+        self._started().refresh()
+
+    def _pinned_reference(self, version: int) -> str:
+        return f"{parse_reference(self.reference).model}:{version:d}"
+
     def __getattr__(self, name: str) -> NoReturn:
         # The slot is empty while no model serves; a full one never comes here.
         if name == "current":
@@ -156,26 +210,22 @@ class LiveFace(Generic[ModelT]):
             raise NotServing(f"The live model of {self.reference} has not been started.")
         return self._engine
 
-    def _begin(
-        self, adapt: Callable[[Callable[..., Any]], Callable[..., Any]]
-    ) -> tuple[LiveEngine[ModelT], bool]:
+    def _begin(self, bridge: Bridge) -> tuple[LiveEngine[ModelT], bool]:
         """Returns the engine, and whether it was made just now and is the caller's to start."""
         with self._beginning:
             engine = self._engine
             if engine is None:
-                self._engine = made = self._make_engine(adapt)
+                self._engine = made = self._make_engine(bridge)
                 return made, True
         self._check_running(engine)
         return engine, False
 
-    def _make_engine(
-        self, adapt: Callable[[Callable[..., Any]], Callable[..., Any]]
-    ) -> LiveEngine[ModelT]:
+    def _make_engine(self, bridge: Bridge) -> LiveEngine[ModelT]:
         options = self._options
         settings = options.settings()
         return LiveEngine(
             settings,
-            options.plan(adapt),
+            options.plan(bridge),
             self._registry(),
             cache=options.cache(),
             slot=ModelSlot(settings, publish=self._publish, withdraw=self._withdraw),

@@ -29,6 +29,7 @@ class HeldModel(Generic[ModelT]):
         "_leases",
         "_lock",
         "_own_references",
+        "load_seconds",
         "model",
         "resolution",
     )
@@ -40,9 +41,11 @@ class HeldModel(Generic[ModelT]):
         *,
         files: CachedVersion,
         close: Callable[[ModelT], object] | None,
+        load_seconds: float = 0.0,
     ) -> None:
         """Takes over the model, and its files in the cache, which are kept until it is closed."""
         self.model = model
+        self.load_seconds = load_seconds
         self.resolution = resolution
         self._files = files
         self._close = close

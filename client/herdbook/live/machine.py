@@ -31,6 +31,10 @@ from herdbook.live.messages import (
     Load,
     Lost,
     Named,
+    Pause,
+    Pin,
+    Refresh,
+    Remember,
     Report,
     Retire,
     Swap,
@@ -120,6 +124,8 @@ class LiveMachine:
         self.policy = policy
         self.target: Resolution | None = None
         self.missing_reason = ""
+        self.pinned: Resolution | None = None
+        self.paused = False
         self.serving: Resolution | None = None
         self.good = good
         self.work: Work | None = None
@@ -131,6 +137,12 @@ class LiveMachine:
         self._offline_at = now + policy.offline_after_seconds
         self._failures: dict[Resolution, Failure] = {}
         self._reported: Report | None = None
+        self._remembered: Resolution | None = None
+
+    @property
+    def wanted(self) -> Resolution | None:
+        """The version that should serve: the pinned one, else what the reference names."""
+        return self.pinned or self.target
 
     @property
     def candidate(self) -> Resolution | None:
@@ -143,8 +155,8 @@ class LiveMachine:
 
     @property
     def failure(self) -> Failure | None:
-        """How the version that the reference names failed; None if it did not."""
-        return None if self.target is None else self._failures.get(self.target)
+        """How the version that should serve failed; None if it did not."""
+        return None if self.wanted is None else self._failures.get(self.wanted)
 
     @property
     def last_error(self) -> BaseException | None:
@@ -165,10 +177,10 @@ class LiveMachine:
 
     def wake_at(self) -> float | None:
         """Returns when time alone will change something; None if never."""
-        if self.closed or self.work is not None:
+        if self.closed or self.work is not None or self._stays():
             return None
         times = [self._fall_back_at()]
-        if self.failure is not None and self.target != self.serving:
+        if self.failure is not None and self.wanted != self.serving:
             times.append(self.failure.retry_at)
         return min(filter(math.isfinite, times), default=None)
 
@@ -178,7 +190,7 @@ class LiveMachine:
             return math.inf
         failure = self._failures.get(self.good)
         retry_at = -math.inf if failure is None else failure.retry_at
-        unheard = self.target is None and not self.missing_reason and self.lost is None
+        unheard = self.wanted is None and not self.missing_reason and self.lost is None
         if unheard:
             return max(retry_at, self._offline_at)
         return retry_at if self._must_fall_back(retry_at) else math.inf
@@ -187,7 +199,7 @@ class LiveMachine:
         match event:
             case Named():
                 self._contact(now)
-                self._name(event)
+                yield from self._name(event)
             case Contact():
                 self._contact(now)
             case Lost():
@@ -198,6 +210,8 @@ class LiveMachine:
                 yield from self._done(now)
             case Failed():
                 yield from self._failed(event, now)
+            case Pin() | Pause() | Refresh():
+                yield from self._steer(event)
             case Tick():
                 pass
         yield from self._cancel_if_stale(now)
@@ -206,11 +220,32 @@ class LiveMachine:
         self.contacted_at = now
         self.lost = None
 
-    def _name(self, event: Named) -> None:
+    def _name(self, event: Named) -> Iterator[Command]:
         self.target = event.resolution
         self.missing_reason = event.missing_reason if event.resolution is None else ""
-        keep = (self.target, self.good)
+        self._forget_failures()
+        yield from self._remember()
+
+    def _steer(self, event: Pin | Pause | Refresh) -> Iterator[Command]:
+        match event:
+            case Pause(paused):
+                self.paused = paused
+            case Refresh():
+                self._failures.clear()
+            case Pin(resolution):
+                self.pinned = resolution
+                self._forget_failures()
+                yield from self._remember()
+
+    def _forget_failures(self) -> None:
+        keep = (self.target, self.pinned, self.good)
         self._failures = {r: f for r, f in self._failures.items() if r in keep}
+
+    def _remember(self) -> Iterator[Command]:
+        """Has what serves recorded once, if the reference names it."""
+        if self.serving not in (None, self._remembered) and self.serving == self.target:
+            self._remembered = self.serving
+            yield Remember(self.serving)
 
     def _cancel_if_stale(self, now: float) -> Iterator[Command]:
         work = self.work
@@ -260,6 +295,7 @@ class LiveMachine:
         self._failures.pop(loaded, None)
         self.swap_count += 1
         yield Swap(loaded)
+        yield from self._remember()
         if replaced is not None:
             self.work = Work(Step.RETIRE, loaded)
             yield Retire()
@@ -270,7 +306,8 @@ class LiveMachine:
             return
         if work.step is not Step.FETCH:
             yield Discard()
-        if work.cancelled or self.closed or work.resolution not in (self.target, self.good):
+        known = (self.target, self.pinned, self.good)
+        if work.cancelled or self.closed or work.resolution not in known:
             return
         self._note(work, event, now)
 
@@ -317,8 +354,10 @@ class LiveMachine:
 
     def _goal(self, now: float) -> Resolution | None:
         """The version to serve, as far as that is possible now; None: leave things as they are."""
-        if self.target is not None and self._may_try(self.target, now):
-            return self.target
+        if self._stays():
+            return None
+        if self.wanted is not None and self._may_try(self.wanted, now):
+            return self.wanted
         if self._may_fall_back() and self._must_fall_back(now):
             return self.good if self.good is not None and self._may_try(self.good, now) else None
         return None
@@ -330,6 +369,10 @@ class LiveMachine:
         # A retry of a failed target that has come due must not starve the fallback.
         return self._may_fall_back() and resolution == self.good and self._must_fall_back(now)
 
+    def _stays(self) -> bool:
+        """Whether what serves is to be left alone."""
+        return self.paused and self.serving is not None
+
     def _may_try(self, resolution: Resolution, now: float) -> bool:
         failure = self._failures.get(resolution)
         return failure is None or now >= failure.retry_at
@@ -338,7 +381,7 @@ class LiveMachine:
         return self.serving is None and self.good is not None
 
     def _must_fall_back(self, now: float) -> bool:
-        if self.target is not None:
+        if self.wanted is not None:
             return self.failure is not None
         if self.missing_reason:
             return self.swap_count > 0
@@ -354,14 +397,14 @@ class LiveMachine:
             return False
         if self.failure is not None:
             return not self.failure.transient
-        return self.target is None and self.lost is not None and not self.lost.transient
+        return self.wanted is None and self.lost is not None and not self.lost.transient
 
     def _report(self) -> Report:
         state, version, failure = self._reported_state()
         return Report(state, version, self.serving, failure)
 
     def _reported_state(self) -> tuple[ReplicaState, int, str]:
-        if self.failure is not None and self.candidate != self.target:
+        if self.failure is not None and self.candidate != self.wanted:
             return ReplicaState.FAILED, self.failure.resolution.version, self.failure.text
         if self.work is not None and self.candidate is not None:
             fetching = self.work.step is Step.FETCH

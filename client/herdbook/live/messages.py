@@ -54,6 +54,26 @@ class Failed:
 
 
 @dataclass(frozen=True, slots=True)
+class Pin:
+    """Input: somebody wants one version, whatever the reference names."""
+
+    resolution: Resolution | None
+    """The version; None: what the reference names."""
+
+
+@dataclass(frozen=True, slots=True)
+class Pause:
+    """Input: somebody wants what serves to stay, or no longer."""
+
+    paused: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Refresh:
+    """Input: somebody wants what has failed to be tried again now."""
+
+
+@dataclass(frozen=True, slots=True)
 class Tick:
     """Input: time has passed."""
 
@@ -63,7 +83,7 @@ class Close:
     """Input: nothing more is wanted."""
 
 
-Input = Named | Contact | Lost | Done | Failed | Tick | Close
+Input = Named | Contact | Lost | Done | Failed | Pin | Pause | Refresh | Tick | Close
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,6 +121,13 @@ class Swap:
 
 
 @dataclass(frozen=True, slots=True)
+class Remember:
+    """Command: record the version as the one to start with while the registry is down."""
+
+    resolution: Resolution
+
+
+@dataclass(frozen=True, slots=True)
 class Retire:
     """Command: drain and close the model that served before. Slow."""
 
@@ -128,4 +155,7 @@ class GiveUp:
     """Why; None if the reference names no version."""
 
 
-Command = Fetch | CancelFetch | Load | Unload | Swap | Retire | Discard | Report | GiveUp
+Slow = Fetch | Load | Unload | Retire
+"""Commands that Done or Failed answers."""
+
+Command = Slow | CancelFetch | Swap | Remember | Discard | Report | GiveUp

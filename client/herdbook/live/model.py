@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import inspect
+import threading
 from collections.abc import Callable
 from concurrent.futures import TimeoutError as FutureTimeoutError
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
+from herdbook.core.values import Resolution
 from herdbook.errors import FieldInvalid
 from herdbook.live.face import LiveFace
 from herdbook.live.held import Lease
@@ -17,10 +19,16 @@ ModelT = TypeVar("ModelT")
 LEASE_SECONDS = 30.0
 
 
-def _plain(function: Callable[..., Any]) -> Callable[..., Any]:
-    if inspect.iscoroutinefunction(function):
-        raise FieldInvalid(f"{function.__qualname__} is an async function: use AsyncLiveModel.")
-    return function
+class _NoLoop:
+    """The bridge of those who have no event loop."""
+
+    def adapt(self, function: Callable[..., Any]) -> Callable[..., Any]:
+        if inspect.iscoroutinefunction(function):
+            raise FieldInvalid(f"{function.__qualname__} is an async function: use AsyncLiveModel.")
+        return function
+
+    def interrupt(self, thread: threading.Thread) -> None:
+        """Threads cannot be ended."""
 
 
 class LiveModel(LiveFace[ModelT]):
@@ -52,7 +60,7 @@ class LiveModel(LiveFace[ModelT]):
             ClientClosed: It has been closed.
             ForkedProcess: The process has forked since the start.
         """
-        engine, begins = self._begin(_plain)
+        engine, begins = self._begin(_NoLoop())
         timeout_seconds = self._options.timeout_seconds
         try:
             if begins:
@@ -92,6 +100,23 @@ class LiveModel(LiveFace[ModelT]):
             ForkedProcess: Likewise: the process has forked since the start.
         """
         return Lease(self._started().slot.lease, timeout_seconds)
+
+    def pin(self, version: int) -> Resolution:
+        """Has one version of the model serve, whatever the reference names, until `unpin`.
+
+        For looking into a problem: the registry is told what serves, and it is not what a start
+        without registry takes. Returns at once; `status` tells how the version comes to serve.
+
+        Args:
+            version: Its number.
+
+        Raises:
+            VersionNotFound: There is none.
+            Unavailable: The registry cannot be asked.
+            NotServing: It has not been started.
+            ForkedProcess: The process has forked since the start.
+        """
+        return self._started().pin(self._pinned_reference(version))
 
     def __enter__(self) -> Self:
         return self.start()

@@ -16,13 +16,14 @@ from herdbook.core.retrying import Backoff
 from herdbook.core.values import Replica
 from herdbook.errors import FieldInvalid
 from herdbook.live.machine import LivePolicy, SwapMode
-from herdbook.live.plan import LivePlan
+from herdbook.live.plan import Bridge, LivePlan
 from herdbook.live.settings import LiveSettings
 from herdbook.live.status import LiveStatus
 from herdbook.transport.connection import TLS, Connection
 
 ModelT = TypeVar("ModelT")
 
+_DURATIONS = ("timeout_seconds", "load_timeout_seconds", "drain_timeout_seconds", "retry_seconds")
 _MAX_RETRY_SECONDS = 900.0
 _LONGEST_OFFLINE_SECONDS = 5.0
 
@@ -38,6 +39,7 @@ class LiveArguments(TypedDict, Generic[ModelT], total=False):
     on_change: Callable[[LiveStatus], object] | None
     swap: SwapMode
     timeout_seconds: float
+    load_timeout_seconds: float
     drain_timeout_seconds: float
     retry_seconds: float
     cache_max_bytes: int | None
@@ -60,6 +62,7 @@ class LiveOptions:
     on_change: Callable[[LiveStatus], Any] | None
     swap: SwapMode
     timeout_seconds: float
+    load_timeout_seconds: float
     drain_timeout_seconds: float
     retry_seconds: float
     cache_max_bytes: int | None
@@ -72,7 +75,7 @@ class LiveOptions:
         parse_reference(self.reference)
         if self.swap not in get_args(SwapMode):
             raise FieldInvalid(f"swap is {self.swap!r}; it must be one of {get_args(SwapMode)}.")
-        for name in ("timeout_seconds", "drain_timeout_seconds", "retry_seconds"):
+        for name in _DURATIONS:
             if not getattr(self, name) >= 0:
                 raise FieldInvalid(f"{name} is {getattr(self, name)!r}; it must be 0 or more.")
         self.connection()
@@ -89,21 +92,26 @@ class LiveOptions:
     def settings(self) -> LiveSettings:
         """Returns what the engine is told; each time a new replica."""
         return LiveSettings(
-            self.reference, self._replica(), self._policy(), self.drain_timeout_seconds
+            self.reference,
+            self._replica(),
+            self._policy(),
+            load_timeout_seconds=self.load_timeout_seconds,
+            drain_timeout_seconds=self.drain_timeout_seconds,
         )
 
-    def plan(self, adapt: Callable[[Callable[..., Any]], Callable[..., Any]]) -> LivePlan[Any]:
-        """Returns the user's functions, each put through `adapt`."""
+    def plan(self, bridge: Bridge) -> LivePlan[Any]:
+        """Returns the user's functions, each of which the bridge has adapted."""
 
         def adapted(function: Callable[..., Any] | None) -> Callable[..., Any] | None:
-            return None if function is None else adapt(function)
+            return None if function is None else bridge.adapt(function)
 
         return LivePlan(
-            loader=adapt(self.loader),
+            loader=bridge.adapt(self.loader),
             warmup=adapted(self.warmup),
             validate=adapted(self.validate),
             close=adapted(self.close),
             on_change=adapted(self.on_change),
+            interrupt=bridge.interrupt,
         )
 
     def _replica(self) -> Replica:

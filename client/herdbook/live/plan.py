@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Generic, TypeVar
+from typing import Any, Generic, Protocol, TypeVar
 
 from herdbook.live import log
 from herdbook.live.errors import ValidationFailed
@@ -22,6 +23,20 @@ class PreparationFailed(Exception):
         super().__init__(activity)
         self.activity = activity
         self.error = error
+
+
+class Bridge(Protocol):
+    """Between the user's functions and the threads that call them."""
+
+    def adapt(self, function: Callable[..., Any]) -> Callable[..., Any]:
+        """Makes a function one that any thread can call.
+
+        Raises:
+            FieldInvalid: It is async, and there is no loop for it.
+        """
+
+    def interrupt(self, thread: threading.Thread) -> None:
+        """Cancels what a thread waits for, as far as that can be done."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,22 +58,32 @@ class LivePlan(Generic[ModelT]):
     on_change: Callable[[LiveStatus], object] | None = None
     """Is told what has changed."""
 
-    def prepare(self, path: Path) -> ModelT:
+    interrupt: Callable[[threading.Thread], object] = lambda _: None
+    """Cancels what a thread that was given up waits for, as far as that can be done."""
+
+    def prepare(self, path: Path, *, begins: Callable[[str], object]) -> ModelT:
         """Loads, warms up and validates; what is turned down is closed.
+
+        Args:
+            path: Where the version's files are.
+            begins: Is told what is done from now on.
 
         Raises:
             PreparationFailed: Something raised.
         """
         activity = "load"
+        begins(activity)
         try:
             model = self.loader(path)
         except BaseException as error:
             raise PreparationFailed(activity, error) from error
         try:
             activity = "warm-up"
+            begins(activity)
             if self.warmup is not None:
                 self.warmup(model)
             activity = "validation"
+            begins(activity)
             self._validate(model)
         except BaseException as error:
             self._close_rejected(model)

@@ -7,6 +7,7 @@ from typing import Protocol
 
 from herdbook.cache.versions import TakeChunk, VersionSource
 from herdbook.core.operations.fleet import report_replica
+from herdbook.core.operations.versions import resolve
 from herdbook.core.planning import batches
 from herdbook.core.values import ChunkRef, Manifest, Replica, ReplicaReport, Resolution
 from herdbook.core.watching import Watch, WatchUpdate
@@ -37,6 +38,13 @@ class Registry(Protocol):
             HerdbookError: The registry refuses to be watched.
         """
 
+    def resolve(self, reference: str) -> Resolution:
+        """Returns which version a reference names now.
+
+        Raises:
+            HerdbookError: It names none, or the registry does not say.
+        """
+
     def source(self, resolution: Resolution, cancel: CancelToken) -> VersionSource:
         """Returns where a version comes from; `cancel` ends what it does."""
 
@@ -61,6 +69,10 @@ class GrpcRegistry:
         """Yields what a reference names, over connections that come and go."""
         watch = Watch.of(reference, replica=replica)
         return follow(self._caller, watch, breaks_off=cancel.breaks_off)
+
+    def resolve(self, reference: str) -> Resolution:
+        """Returns which version a reference names now."""
+        return self._caller.call(resolve(reference))
 
     def source(self, resolution: Resolution, cancel: CancelToken) -> VersionSource:
         """Returns where a version comes from."""

@@ -16,5 +16,8 @@ class LiveSettings:
     replica: Replica
     policy: LivePolicy
 
+    load_timeout_seconds: float
+    """How long a candidate may take to be loaded, warmed up and validated."""
+
     drain_timeout_seconds: float
     """How long a model that is replaced is waited for."""

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import Any
 
 from herdbook.core.values.registry import Resolution
 from herdbook.live.errors import words_of
+from herdbook.live.held import HeldModel
 from herdbook.live.machine import LiveMachine, Step
 
 
@@ -73,11 +75,17 @@ class LiveStatus:
     target: Resolution | None
     """The version that the reference names, as far as is known; None if it names none."""
 
+    pinned: Resolution | None
+    """The version that is to serve whatever the reference names; None if none is pinned."""
+
+    paused: bool
+    """Whether what serves is to stay."""
+
     candidate: Resolution | None
     """The version that is on its way to serve; None if none is."""
 
     failure: LiveFailure | None
-    """How the target failed; None if it did not."""
+    """How the target, or the pinned version, failed; None if it did not."""
 
     missing_reason: str | None
     """Why the reference names nothing, as an error reason; None if it does not say so."""
@@ -94,17 +102,38 @@ class LiveStatus:
     leases: int
     """How many leases of the model that serves are held."""
 
+    load_seconds: float | None
+    """How long the model that serves took to load, warm up and validate; None if none serves."""
+
     swap_count: int
     """How many models have begun to serve."""
 
     failure_count: int
     """How many times a candidate has failed."""
 
+    def news(self) -> object:
+        """Returns what is worth telling when it changes."""
+        return (
+            self.state,
+            self.serving,
+            self.target,
+            self.pinned,
+            self.paused,
+            self.failure_count,
+            self.missing_reason,
+            self.connected,
+        )
+
 
 def status_of(
-    machine: LiveMachine, reference: str, *, leases: int, closed: bool, now: float
+    machine: LiveMachine,
+    reference: str,
+    *,
+    held: HeldModel[Any] | None,
+    closed: bool,
+    now: float,
 ) -> LiveStatus:
-    """Describes a machine."""
+    """Describes a machine, and the model that serves."""
     lost = machine.lost
     connected = machine.contacted_at is not None and lost is None and not closed
     return LiveStatus(
@@ -112,13 +141,16 @@ def status_of(
         state=LiveState.CLOSED if closed else _state(machine),
         serving=machine.serving,
         target=machine.target,
+        pinned=machine.pinned,
+        paused=machine.paused,
         candidate=machine.candidate,
         failure=_failure(machine, now),
         missing_reason=machine.missing_reason or None,
         connected=connected,
         outage_reason=None if lost is None else words_of(lost.error),
         contact_age_seconds=None if machine.contacted_at is None else now - machine.contacted_at,
-        leases=leases,
+        leases=0 if held is None else held.leases,
+        load_seconds=None if held is None else held.load_seconds,
         swap_count=machine.swap_count,
         failure_count=machine.failure_count,
     )
@@ -139,7 +171,8 @@ def _state(machine: LiveMachine) -> LiveState:
         return LiveState.FAILED
     if machine.serving is None:
         return LiveState.STARTING
-    return LiveState.MISSING if machine.missing_reason else LiveState.SERVING
+    missing = machine.missing_reason and machine.pinned is None
+    return LiveState.MISSING if missing else LiveState.SERVING
 
 
 def _failure(machine: LiveMachine, now: float) -> LiveFailure | None:

@@ -19,7 +19,7 @@ from herdbook.core.values import (
     Resolution,
 )
 from herdbook.core.watching import Disconnected, WatchUpdate
-from herdbook.errors import HerdbookError, Unavailable
+from herdbook.errors import HerdbookError, Unavailable, VersionNotFound
 from herdbook.transfer.cancellation import CancelToken
 from tests.support.waiting import wait_until
 from tests.unit.cache.sources import MemorySource
@@ -95,6 +95,14 @@ class MemoryRegistry:
         with cancel.breaks_off(lambda: updates.put(None)):
             while (update := updates.get()) is not None:
                 yield update
+
+    def resolve(self, reference: str) -> Resolution:
+        if self.down:
+            raise Unavailable("The registry is down.")
+        _, _, version = reference.partition(":")
+        if int(version) > len(self.sources):
+            raise VersionNotFound(f"There is no {reference}.")
+        return self.resolution(int(version))
 
     def source(self, resolution: Resolution, cancel: CancelToken) -> VersionSource:
         return _Remote(self, self.sources[resolution.version - 1], cancel)

@@ -25,7 +25,7 @@ def test_both_live_models_have_the_same_methods_arguments_and_words(name: str) -
 
 
 def test_there_is_something_to_compare() -> None:
-    assert NAMES == ["close", "lease", "start"]
+    assert NAMES == ["close", "lease", "pin", "start"]
 
 
 def test_the_typed_arguments_are_all_arguments() -> None:

@@ -20,6 +20,7 @@ from herdbook.live.messages import (
     Load,
     Lost,
     Named,
+    Remember,
     Report,
     Retire,
     Swap,
@@ -40,13 +41,14 @@ POLICY = LivePolicy(transient=Backoff(1, 60), lasting=Backoff(30, 900), offline_
 
 
 class Drive:
-    """A machine, the time, and the commands of the last input but reports."""
+    """A machine, the time, and the commands of the last input but what is told or recorded."""
 
     def __init__(self, *, swap: SwapMode = "load-first", good: Resolution | None = None) -> None:
         self.now = 100.0
         policy = LivePolicy(swap, POLICY.transient, POLICY.lasting, POLICY.offline_after_seconds)
         self.machine = LiveMachine(policy, now=self.now, good=good)
         self.reports: list[Report] = []
+        self.remembered: list[Resolution] = []
 
     def __call__(self, *events: Input, after_seconds: float = 0.0) -> list[Command]:
         self.now += after_seconds
@@ -54,7 +56,8 @@ class Drive:
         for event in events:
             commands = self.machine.handle(event, now=self.now)
             self.reports += [c for c in commands if isinstance(c, Report)]
-        return [c for c in commands if not isinstance(c, Report)]
+            self.remembered += [c.resolution for c in commands if isinstance(c, Remember)]
+        return [c for c in commands if not isinstance(c, Report | Remember)]
 
     def serving(self, resolution: Resolution) -> Drive:
         self(Named(resolution), Done(), Done())
