@@ -1,28 +1,26 @@
-"""Commands about what changes: watch, convergence, events."""
+"""Commands about what changes: watch and events."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Iterator
-from functools import partial
 from itertools import islice
 from typing import Annotated
 
 import typer
 
 from herdbook.cli.exits import ExitCode
-from herdbook.cli.options import FilterOption, LimitOption, parse_duration, parse_share
+from herdbook.cli.options import FilterOption, LimitOption
 from herdbook.cli.output import Output
 from herdbook.cli.panels import FLEET
 from herdbook.cli.patience import Patience
 from herdbook.cli.session import Session, command
-from herdbook.cli.texts import age, one_line, version_text
-from herdbook.core.values import Convergence, Event, ReferenceState, ReplicaReport
+from herdbook.cli.texts import age, one_line
+from herdbook.core.values import Event, ReferenceState
 
 _EVENT_LIMIT = 50
 _POLL_SECONDS = 1.0
 _EVENT_COLUMNS = ("REVISION", "TIME", "EVENT", "WHAT", "CHANGE", "BY", "REASON")
-_REPLICA_COLUMNS = ("REPLICA", "HOST", "STATE", "VERSION", "SERVES", "REPORTED", "FAILURE")
 
 
 def add_commands(app: typer.Typer) -> None:
@@ -33,11 +31,6 @@ def add_commands(app: typer.Typer) -> None:
         "herdbook watch fraud/tc@champion --once",
     )
     command(app, "watch", examples=watches, panel=FLEET)(watch)
-    convergences = (
-        "herdbook convergence fraud/tc@champion",
-        "herdbook convergence fraud/tc@champion --wait --min-ready 95% --timeout 10m",
-    )
-    command(app, "convergence", examples=convergences, panel=FLEET)(convergence)
     events = (
         "herdbook events fraud/tc",
         "herdbook events --follow --json",
@@ -100,126 +93,6 @@ def state_text(state: ReferenceState) -> str:
             f"{state.reference} names nothing ({state.missing_reason}), revision {state.revision}"
         )
     return f"{state.reference} → {state.resolution.reference}, revision {state.revision}"
-
-
-def convergence(
-    session: Session,
-    reference: Annotated[
-        str,
-        typer.Argument(
-            metavar="REF", help="The reference as the replicas watch it.", show_default=False
-        ),
-    ],
-    *,
-    wait: Annotated[
-        bool, typer.Option("--wait", help="Wait until enough replicas serve it.")
-    ] = False,
-    min_ready: Annotated[
-        str, typer.Option("--min-ready", metavar="SHARE", help="How many of them are enough.")
-    ] = "100%",
-    timeout: Annotated[
-        str,
-        typer.Option(
-            "--timeout",
-            metavar="DURATION",
-            help="For how long; the exit code is 6 if it takes longer.",
-        ),
-    ] = "10m",
-    replicas: Annotated[bool, typer.Option("--replicas", help="List every live replica.")] = False,
-) -> None:
-    """Show how many live replicas serve the version that a reference names."""
-    output, share = session.output, parse_share(min_ready)
-    if wait:
-        reached = _await_convergence(session, reference, share, parse_duration(timeout))
-    else:
-        reached = session.client.get_convergence(reference)
-    listed = list(session.client.list_replicas(reference)) if replicas else None
-    if output.as_json:
-        document = {"convergence": reached, "converged": reached.converged}
-        output.document(document if listed is None else document | {"replicas": listed})
-    else:
-        output.say(convergence_text(reached))
-        _show_replicas(output, reached.failures if listed is None else listed)
-    if reached.target_version is None:
-        raise typer.Exit(ExitCode.NOT_FOUND)
-    if wait and not _ready(reached, share):
-        output.note(f"Not within {timeout}.")
-        raise typer.Exit(ExitCode.UNAVAILABLE)
-
-
-def _await_convergence(
-    session: Session, reference: str, min_ready: float, timeout_seconds: float
-) -> Convergence:
-    """Asks until enough replicas serve the target, there is none, or time is up.
-
-    Returns the last answer. A server that goes away meanwhile is waited for.
-    """
-    deadline = time.monotonic() + timeout_seconds
-    patience, told = Patience(session.output), ""
-    ask = partial(session.client.get_convergence, reference)
-    reached = ask()
-    while not (reached.target_version is None or _ready(reached, min_ready)):
-        left_seconds = deadline - time.monotonic()
-        if left_seconds <= 0:
-            break
-        if told != (told := convergence_text(reached)):
-            session.output.note(told)
-        time.sleep(min(_POLL_SECONDS, left_seconds))
-        reached = patience.ask(ask) or reached
-    return reached
-
-
-def _ready(reached: Convergence, min_ready: float) -> bool:
-    """Whether enough replicas serve the target; where there are none, nobody serves it."""
-    if reached.target_version is None or reached.replica_count == 0:
-        return False
-    return reached.converged_count >= min_ready * reached.replica_count
-
-
-def convergence_text(reached: Convergence) -> str:
-    """Writes how far a reference has reached the fleet, in one sentence."""
-    if reached.target_version is None:
-        return f"{reached.reference} names no version; {reached.replica_count} replicas watch it."
-    target = f"version {reached.target_version}"
-    if reached.replica_count == 0:
-        return f"{reached.reference} names {target}; no live replica watches it."
-    counts = [
-        f"{reached.converged_count} of {reached.replica_count} serve {target}",
-        f"{reached.failed_count} failed" if reached.failed_count else "",
-        f"{reached.pending_count} on the way" if reached.pending_count else "",
-        _others(reached),
-    ]
-    return f"{reached.reference}: {', '.join(filter(None, counts))}."
-
-
-def _others(reached: Convergence) -> str:
-    others = {
-        number: count
-        for number, count in sorted(reached.serving_counts.items())
-        if number != reached.target_version
-    }
-    return ", ".join(
-        f"{count} serve {f'version {number}' if number else 'nothing'}"
-        for number, count in others.items()
-    )
-
-
-def _show_replicas(output: Output, reports: Iterable[ReplicaReport]) -> None:
-    rows = [_replica_row(report) for report in reports]
-    if rows:
-        output.table(_REPLICA_COLUMNS, rows)
-
-
-def _replica_row(report: ReplicaReport) -> tuple[str, ...]:
-    return (
-        report.replica.name or report.replica.id,
-        report.replica.host,
-        report.state.value,
-        version_text(report.version),
-        version_text(report.serving_version),
-        age(report.reported_at),
-        one_line(report.failure),
-    )
 
 
 def show_events(

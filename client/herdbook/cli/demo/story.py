@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from herdbook.cli.aliases import HISTORY_COLUMNS, history_row
+from herdbook.cli.convergence import convergence_text
 from herdbook.cli.demo.narration import Narrator
 from herdbook.cli.demo.processes import (
     Counts,
@@ -20,7 +21,6 @@ from herdbook.cli.demo.processes import (
     running_serving,
 )
 from herdbook.cli.demo.training import Data, Trained, load_data, spoil, train_both
-from herdbook.cli.fleet import convergence_text
 from herdbook.cli.texts import size_text, transfer_text
 from herdbook.client import Client
 from herdbook.core.values import Convergence, Dataset, Lineage, Signature, TensorSpec, Version
