@@ -52,6 +52,20 @@ def running(
         stop(process)
 
 
+@contextlib.contextmanager
+def in_background(
+    command: Sequence[str | Path], *, log: Path, env: Mapping[str, str] | None = None
+) -> Iterator[subprocess.Popen[bytes]]:
+    """Run `command` beside the block, and kill it when that ends; its output is added to `log`."""
+    with log.open("ab") as output:
+        process = subprocess.Popen(command, stdout=output, stderr=output, env=env)
+    try:
+        yield process
+    finally:
+        process.kill()
+        process.wait()
+
+
 def stop(process: subprocess.Popen[bytes]) -> None:
     """End `process`, gracefully if it will."""
     process.terminate()

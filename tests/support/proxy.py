@@ -78,13 +78,30 @@ class Proxy:
         with self._lock:
             self._break()
 
+    def cut(self) -> None:
+        """Break every open connection now."""
+        with self._lock:
+            self.cut_count += 1
+            self._break()
+
+    def freeze(self) -> None:
+        """Let nothing pass over the connections that are open now."""
+        with self._lock:
+            self.freeze_count += 1
+            self._frozen |= self._open
+
     def _accept(self) -> None:
         while True:
             try:
                 client, _ = self._listener.accept()
-                server = socket.create_connection(self._server)
             except OSError:
                 return
+            try:
+                server = socket.create_connection(self._server)
+            except OSError:
+                # The server is away.
+                close(client)
+                continue
             with self._lock:
                 self._open |= {client, server}
             for source, target in ((client, server), (server, client)):

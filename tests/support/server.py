@@ -39,6 +39,9 @@ class Engines:
 class ServerProcess:
     """`herdbook serve` on one port, again and again."""
 
+    module = "herdbook_server"
+    """What is run."""
+
     def __init__(self, engines: Engines, home: Path, **settings: str) -> None:
         self._settings = {**engines.settings, **settings}
         self._engines = engines
@@ -86,7 +89,7 @@ class ServerProcess:
         """Start the server and wait for nothing."""
         with self.log.open("ab") as output:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "herdbook_server", "serve"],
+                [sys.executable, "-m", self.module, "serve"],
                 stdout=output,
                 stderr=subprocess.STDOUT,
                 env=self.environment(),
