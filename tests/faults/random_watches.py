@@ -12,6 +12,7 @@ import contextlib
 import sys
 import tempfile
 import threading
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
@@ -19,7 +20,7 @@ from pathlib import Path
 from random import Random
 
 from herdbook import AliasNotFound, Client, HerdbookError, ReferenceState
-from herdbook.core.watching import Watch
+from herdbook.core.watching import Disconnected, Watch
 from herdbook.transport.caller import Caller
 from herdbook.transport.connection import Connection
 from herdbook.transport.watcher import follow
@@ -32,10 +33,9 @@ MODELS = ("barn/cow", "barn/goat")
 ALIASES = ("champion", "challenger")
 REFERENCES = tuple(f"{model}@{alias}" for model in MODELS for alias in ALIASES)
 VERSIONS = 5
-SILENCE_SECONDS = 12.0
-"""A little more than servers are silent."""
+CONVERGED_WITHIN_SECONDS = 170.0
+"""A connection that is frozen is given up after at most 150 seconds of silence."""
 
-CONVERGED_WITHIN_SECONDS = 90.0
 RETRY_SECONDS = 0.2
 FREEZE_SHARE = 0.05
 KILL_SHARE = 0.1
@@ -68,6 +68,8 @@ class Watcher:
         self.latest: dict[str, int | None] = {}
         self.told = 0
         self.faults: list[str] = []
+        self.breaks: list[tuple[float, Disconnected]] = []
+        """When its connection broke, and how."""
         self._revisions: dict[str, int] = {}
         self._caller = Caller(Connection.configured(address))
         self._watch = Watch.of(references, prefixes=prefixes)
@@ -87,9 +89,11 @@ class Watcher:
             self._caller.wait(RETRY_SECONDS)
 
     def _follow(self) -> None:
-        for update in follow(self._caller, self._watch, silence_seconds=SILENCE_SECONDS):
+        for update in follow(self._caller, self._watch):
             if isinstance(update, ReferenceState):
                 self._note(update)
+            elif isinstance(update, Disconnected):
+                self.breaks.append((time.monotonic(), update))
 
     def _note(self, state: ReferenceState) -> None:
         self.told += 1
@@ -104,9 +108,16 @@ class Chance:
     """One run over two servers, each with a proxy before it."""
 
     def __init__(
-        self, dsn: str, servers: Sequence[ServerProcess], proxies: Sequence[Proxy], *, seed: int
+        self,
+        dsn: str,
+        servers: Sequence[ServerProcess],
+        proxies: Sequence[Proxy],
+        *,
+        seed: int,
+        freeze_share: float,
     ) -> None:
         self._dsn = dsn
+        self._freeze_share = freeze_share
         self._servers = servers
         self._proxies = proxies
         self._random = Random(seed)
@@ -134,7 +145,7 @@ class Chance:
     def _round(self) -> None:
         works = [self._move] * self._random.randint(1, 6) + [self._delete]
         for work, share in (
-            (self._freeze, FREEZE_SHARE),
+            (self._freeze, self._freeze_share),
             (self._kill, KILL_SHARE),
             (self._cut, CUT_SHARE),
             (self._cut_database, CUT_SHARE),
@@ -193,7 +204,10 @@ class Chance:
                     deadline_seconds=CONVERGED_WITHIN_SECONDS,
                 )
             except TimeoutError:
-                fault = f"round {self.seen.rounds}, watcher {index}: {watcher.latest}, {present}"
+                fault = (
+                    f"round {self.seen.rounds}, watcher {index}: {watcher.latest}, {present};"
+                    f" so far {self.seen.freezes} freezes; {watcher.breaks[-5:]}"
+                )
                 self.seen.faults.append(fault)
 
     def _version(self, client: Client, reference: str) -> int | None:
@@ -231,10 +245,11 @@ def seed(client: Client) -> None:
             client.set_alias(model, alias, 1)
 
 
-def run(home: Path, server_dsn: str, *, rounds: int, seed: int) -> Seen:
+def run(home: Path, server_dsn: str, *, rounds: int, seed: int, freeze_share: float) -> Seen:
     """Run so many rounds on a stage of their own."""
     with stage(home, server_dsn) as (dsn, servers, proxies):
-        return Chance(dsn, servers, proxies, seed=seed).run(rounds)
+        chance = Chance(dsn, servers, proxies, seed=seed, freeze_share=freeze_share)
+        return chance.run(rounds)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -244,7 +259,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--seed", type=int, default=7)
     options = parser.parse_args(arguments)
     with tempfile.TemporaryDirectory() as directory, running_postgres() as server_dsn:
-        seen = run(Path(directory), server_dsn, rounds=options.rounds, seed=options.seed)
+        seen = run(
+            Path(directory),
+            server_dsn,
+            rounds=options.rounds,
+            seed=options.seed,
+            freeze_share=FREEZE_SHARE,
+        )
     sys.stdout.write(
         f"{seen.rounds} rounds: {seen.kills} kills, {seen.cuts} cuts, {seen.freezes} freezes;"
         f" {seen.states} states told, {len(seen.faults)} faults\n"

@@ -18,6 +18,8 @@ def resolution(version: int) -> Resolution:
 
 def files_of(home: Path, version: int, *names: str) -> Path:
     root = home / f"files {version}"
+    if root.exists():
+        return root
     for name in names or ("model.onnx", "deep/vocabulary.txt"):
         (root / name).parent.mkdir(parents=True, exist_ok=True)
         (root / name).write_text(f"{name} of {version}")
