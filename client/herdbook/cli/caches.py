@@ -20,7 +20,11 @@ _SHORT_DIGEST = len("sha256:") + 12
 DirectoryOption = Annotated[
     Path | None,
     typer.Option(
-        "--cache-dir", metavar="DIR", help="Another cache than this user's.", show_default=False
+        "--cache-dir",
+        metavar="DIR",
+        file_okay=False,
+        help="Another cache than this user's.",
+        show_default=False,
     ),
 ]
 

@@ -25,6 +25,14 @@ def parse_duration(text: str) -> float:
     return float(match[1]) * _DURATION_SECONDS[match[2] or "s"]
 
 
+def parse_timeout(text: str) -> float:
+    """Reads a duration in which something can happen."""
+    seconds = parse_duration(text)
+    if seconds == 0:
+        raise typer.BadParameter(f"{text!r} leaves no time; 30s or 5m does")
+    return seconds
+
+
 def parse_size(text: str) -> int:
     """Reads `1000`, `512MiB`, `5G` or `1.5TiB` as bytes; a K has 1024 of them."""
     match = _SIZE.fullmatch(text.strip())
@@ -201,7 +209,7 @@ CallTimeoutOption: TypeAlias = Annotated[
     typer.Option(
         "--call-timeout",
         metavar="DURATION",
-        parser=parse_duration,
+        parser=parse_timeout,
         help="How long a call may take with its retries; 30s unless given.",
         rich_help_panel=CONNECTION,
     ),

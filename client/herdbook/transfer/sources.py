@@ -66,6 +66,8 @@ def find_sources(path: Path) -> list[Source]:
         raise SourceNotFound(f"There is nothing at {error.filename or path}.") from error
     except OSError as error:
         raise unreadable(path, error) from error
+    except ValueError as error:
+        raise SourceInvalid(f"{str(path)!r} is no path: {error}.") from error
     if not 1 <= len(sources) <= MAX_FILES:
         raise SourceInvalid(
             f"{path} holds {len(sources):,} files; a version has 1 to {MAX_FILES:,}."

@@ -133,3 +133,10 @@ def test_sizes_are_read(text: str, size_bytes: int) -> None:
 def test_what_is_no_size_is_refused(text: str) -> None:
     with pytest.raises(typer.BadParameter):
         parse_size(text)
+
+
+def test_a_file_is_no_cache(herdbook: CommandLine, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("mine")
+    result = herdbook("cache", "verify", "--cache-dir", str(tmp_path / "file"))
+    assert result.exit_code == ExitCode.USAGE
+    assert "is a file" in result.output

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import typer
 
-from herdbook.cli.options import metrics_of, pairs_of, parse_duration, parse_share
+from herdbook.cli.options import metrics_of, pairs_of, parse_duration, parse_share, parse_timeout
 
 
 @pytest.mark.parametrize(
@@ -27,6 +27,12 @@ def test_durations_have_units(text: str, seconds: float) -> None:
 def test_what_is_no_duration_is_refused(text: str) -> None:
     with pytest.raises(typer.BadParameter):
         parse_duration(text)
+
+
+def test_a_timeout_leaves_some_time() -> None:
+    assert parse_timeout("250ms") == 0.25
+    with pytest.raises(typer.BadParameter, match="no time"):
+        parse_timeout("0s")
 
 
 @pytest.mark.parametrize(

@@ -175,6 +175,8 @@ def test_what_cannot_be_pushed_is_refused(client: Client, tmp_path: Path) -> Non
     os.mkfifo(tmp_path / "pipe")
     with pytest.raises(errors.SourceInvalid, match="no regular file"):
         client.push("m", tmp_path)
+    with pytest.raises(errors.SourceInvalid, match="embedded null"):
+        client.push("m", "a\0b")
 
 
 def test_a_file_that_may_not_be_read_is_no_file_that_changed(

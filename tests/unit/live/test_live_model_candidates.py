@@ -342,6 +342,7 @@ def test_a_step_is_told_before_it_is_taken(registry: MemoryRegistry) -> None:
         (Speechless(), "Speechless: (its message raised RuntimeError)"),
         (SystemExit(3), "SystemExit: 3"),
     ],
+    ids=["no-text", "speechless", "exit"],
 )
 def test_no_error_of_a_loader_ends_the_watch(
     registry: MemoryRegistry, error: BaseException, words: str
