@@ -50,6 +50,7 @@ def options(arguments: argparse.Namespace, home: Path) -> Options:
         transfer_bytes=arguments.transfer_mib * MIB,
         transfer_rounds=arguments.transfer_rounds,
         moves=arguments.moves,
+        watches=arguments.watches,
         versions=arguments.versions,
         engines=tuple(arguments.engine or DEFAULTS.engines),
         s3=arguments.s3,
@@ -70,6 +71,7 @@ def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespac
     add("--transfer-mib", type=int, default=DEFAULTS.transfer_bytes // MIB)
     add("--transfer-rounds", type=int, default=DEFAULTS.transfer_rounds)
     add("--moves", type=int, default=DEFAULTS.moves)
+    add("--watches", type=int, default=DEFAULTS.watches)
     add("--versions", type=int, default=DEFAULTS.versions, help="that a search goes through")
     add("--s3", action="store_true", help="transfer by way of an S3 server too")
     return parser.parse_args(arguments)

@@ -14,7 +14,12 @@ from tests.support.ports import LOOPBACK
 
 async def serve(ready_file: Path) -> None:
     """Serve until the process is ended."""
-    server = grpc.aio.server()
+    # All that connect at once are let in.
+    options = [
+        ("grpc.server.max_pending_requests", 100_000),
+        ("grpc.server.max_pending_requests_hard_limit", 100_000),
+    ]
+    server = grpc.aio.server(options=options)
     server.add_generic_rpc_handlers((handlers(),))
     port = server.add_insecure_port(f"{LOOPBACK}:0")
     await server.start()

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from typing import Any
 
 import grpc
 from google.protobuf.empty_pb2 import Empty
+
+from herdbook.v1.alias_pb2 import Bookmark, WatchAliasesResponse
 
 MESSAGE_BYTES = 2 * 1024 * 1024
 SERVICE = "herdbook.bench.Baseline"
@@ -14,6 +17,8 @@ SERVICE = "herdbook.bench.Baseline"
 EMPTY_METHOD = f"/{SERVICE}/GetNothing"
 DISCARD_METHOD = f"/{SERVICE}/Discard"
 SUPPLY_METHOD = f"/{SERVICE}/Supply"
+FAN_OUT_METHOD = f"/{SERVICE}/FanOut"
+TELL_METHOD = f"/{SERVICE}/Tell"
 
 Context = grpc.aio.ServicerContext[Any, Any]
 
@@ -40,8 +45,30 @@ async def supply(request: bytes, context: Context) -> AsyncIterator[bytes]:
         remaining -= MESSAGE_BYTES
 
 
+class FanOut:
+    """Sends what one caller tells to all who listen; belongs to one event loop."""
+
+    def __init__(self) -> None:
+        self._next: asyncio.Future[bytes] | None = None
+
+    async def listen(self, request: bytes, context: Context) -> None:
+        """Send a first bookmark, then whatever is told."""
+        await context.write(WatchAliasesResponse(bookmark=Bookmark()).SerializeToString())
+        while True:
+            self._next = self._next or asyncio.get_running_loop().create_future()
+            await context.write(await asyncio.shield(self._next))
+
+    async def tell(self, request: bytes, context: Context) -> bytes:
+        """Send the request to all who listen."""
+        told, self._next = self._next, None
+        if told is not None:
+            told.set_result(request)
+        return b""
+
+
 def handlers() -> grpc.GenericRpcHandler:
     """Return the service; bytes stay bytes, without any protobuf around them."""
+    fan_out = FanOut()
     return grpc.method_handlers_generic_handler(
         SERVICE,
         {
@@ -52,5 +79,7 @@ def handlers() -> grpc.GenericRpcHandler:
             ),
             "Discard": grpc.stream_unary_rpc_method_handler(discard),
             "Supply": grpc.unary_stream_rpc_method_handler(supply),
+            "FanOut": grpc.unary_stream_rpc_method_handler(fan_out.listen),
+            "Tell": grpc.unary_unary_rpc_method_handler(fan_out.tell),
         },
     )

@@ -8,6 +8,7 @@ from typing import Protocol
 from tests.bench import (
     ceiling,
     deltas,
+    fanout,
     go_files,
     importing,
     memory,
@@ -46,6 +47,7 @@ BENCHMARKS: Mapping[str, Benchmark] = {
     "go": go_files,
     "memory": memory,
     "watch": watching,
+    "fanout": fanout,
     "predict": predicting,
     "register": registering,
     "search": searching,

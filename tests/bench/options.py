@@ -24,6 +24,8 @@ class Options:
     """Turns of pushes and pulls: each writes the whole amount anew."""
     moves: int = 200
     """Moves of an alias."""
+    watches: int = 10_000
+    """Watches that are open at once."""
     versions: int = 100_000
     """Versions that a search goes through."""
     engines: tuple[str, ...] = ("sqlite", "postgresql")

@@ -36,6 +36,9 @@ func run() error {
 	if server == "" {
 		return fmt.Errorf("HERDBOOK_SERVER is not set: give the HOST:PORT of a running server")
 	}
+	if len(os.Args) > 1 && (os.Args[1] == "watches" || os.Args[1] == "deaf") {
+		return holdWatches(server, os.Args[1:])
+	}
 	connection, err := grpc.NewClient(server, grpc.WithTransportCredentials(insecure.NewCredentials()))
 	if err != nil {
 		return err
