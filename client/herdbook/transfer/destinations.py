@@ -15,7 +15,8 @@ from herdbook.core.planning import Place
 from herdbook.core.values import Manifest
 from herdbook.errors import DestinationExists, DestinationUnusable, LocalDiskFull
 from herdbook.files import sync, sync_all, write_at
-from herdbook.transfer.leftovers import Claim, is_there, sweep
+from herdbook.transfer.exchanging import UNSUPPORTED, exchange, exchange_in_steps
+from herdbook.transfer.leftovers import Claim, sweep
 
 _FULL: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 _OCCUPIED: Final = frozenset({errno.ENOTEMPTY, errno.EEXIST, errno.ENOTDIR})
@@ -92,7 +93,7 @@ class StagedDirectory:
                 _write(self._paths[place.file], data, place.offset)
 
     def publish(self, *, overwrite: bool) -> None:
-        """Makes everything durable, then puts the directory in its place, atomically if free.
+        """Makes everything durable, then puts the directory in its place, atomically.
 
         Raises:
             DestinationExists: Something has come there meanwhile.
@@ -101,46 +102,58 @@ class StagedDirectory:
         with making(self._destination):
             sync_all(self._paths)
             sync_all({self._directory, *_directories(self._paths, self._directory)})
-            while not self._move(overwrite=overwrite):
-                # Another pull has replaced it, too.
-                self._claim.forget_replaced()
+            while not self._move():
+                if not overwrite:
+                    raise DestinationExists(f"{self._destination} holds something else.")
+                if self._replace():
+                    break
             # A directory may be writable and not readable: then it cannot be synced.
             with suppress(PermissionError):
                 sync(self._destination.parent)
-        shutil.rmtree(self._claim.replaced, ignore_errors=True)
 
-    def _move(self, *, overwrite: bool) -> bool:
-        """Puts the directory in its place; returns False if what lies there has to go first."""
-        old = self._claim.replaced
-        if overwrite:
-            with suppress(FileNotFoundError):
-                self._check_directory()
-                self._destination.rename(old)
+    def _move(self) -> bool:
+        """Puts the directory in its place, if that is free."""
         try:
             self._directory.rename(self._destination)
         except OSError as error:
             if error.errno not in _OCCUPIED:
                 raise
-            if not overwrite:
-                raise DestinationExists(f"{self._destination} holds something else.") from error
-            with suppress(FileNotFoundError):
-                self._check_directory()
             return False
         return True
 
-    def _check_directory(self) -> None:
-        if not stat.S_ISDIR(self._destination.lstat().st_mode):
+    def _replace(self) -> bool:
+        """Has the directory change places with what is to go, if there is anything."""
+        try:
+            self._check_directory(self._destination)
+            self._exchange()
+        except FileNotFoundError:
+            return False
+        try:
+            self._check_directory(self._directory)
+        except DestinationUnusable:
+            # It came at the last moment.
+            self._exchange()
+            raise
+        return True
+
+    def _check_directory(self, path: Path) -> None:
+        if not stat.S_ISDIR(path.lstat().st_mode):
             raise DestinationUnusable(f"{self._destination} has become something else meanwhile.")
 
-    def discard(self) -> None:
-        """Removes what was written, if it has not been published, and puts back what it moved.
+    def _exchange(self) -> None:
+        try:
+            exchange(self._directory, self._destination)
+        except OSError as error:
+            if error.errno not in UNSUPPORTED:
+                raise
+            exchange_in_steps(self._directory, self._destination)
 
-        What cannot be removed now is left to the next pull; so is what cannot be put back.
+    def discard(self) -> None:
+        """Removes what was written, if it has not been published, or what it has replaced.
+
+        What cannot be removed now is left to the next pull.
         """
-        with suppress(OSError):
-            self._claim.put_back(self._destination)
-            if not is_there(self._claim.replaced):
-                shutil.rmtree(self._directory, ignore_errors=True)
+        shutil.rmtree(self._directory, ignore_errors=True)
         self._claim.release()
 
 

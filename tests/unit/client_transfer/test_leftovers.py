@@ -5,15 +5,17 @@ import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from herdbook.core.planning import Place
 from herdbook.core.values import ChunkRef, File, Manifest
-from herdbook.errors import DestinationUnusable
+from herdbook.errors import DestinationExists, DestinationUnusable
 from herdbook.transfer import destinations, leftovers
 from herdbook.transfer.destinations import StagedDirectory
+from herdbook.transfer.exchanging import exchange, exchange_in_steps
 from herdbook.transfer.leftovers import sweep
 
 MANIFEST = Manifest((File("a/b", (ChunkRef(bytes(32), 4),)),))
@@ -69,6 +71,7 @@ def test_a_directory_that_another_pull_looks_at_is_left_to_it(
     claim = leftovers.Claim(tmp_path / "out")
     assert len(set(seen)) == 2
     assert claim.directory == seen[1]
+    assert names(tmp_path) == [claim.directory.name]
     claim.release()
 
 
@@ -86,155 +89,166 @@ KILLED_WHILE_REPLACING = """
 import os, shutil, signal, sys
 from pathlib import Path
 from herdbook.core.values import Manifest
+from herdbook.transfer import destinations
 from herdbook.transfer.destinations import StagedDirectory
 
-destination, moment = Path(sys.argv[1]), sys.argv[2]
-staged = StagedDirectory(destination, Manifest(()))
+staged = StagedDirectory(Path(sys.argv[1]), Manifest(()))
 die = lambda *_, **__: os.kill(os.getpid(), signal.SIGKILL)
-if moment == "removing":
-    shutil.rmtree = die
-genuine = Path.rename
-Path.rename = lambda path, to: die() if moment == "renaming" and to == destination else genuine(
-    path, to
-)
+if sys.argv[2] == "before":
+    destinations.exchange = die
 staged.publish(overwrite=True)
+die()
 """
 
 
-def kill_while_replacing(destination: Path, moment: str) -> None:
+@pytest.fixture
+def old(tmp_path: Path) -> Path:
+    """A destination that holds something."""
+    destination = tmp_path / "model"
     destination.mkdir()
     (destination / "old").write_text("old")
-    subprocess.run(
-        [sys.executable, "-c", KILLED_WHILE_REPLACING, str(destination), moment],
-        check=False,
-        timeout=60,
-    )
-    assert len(names(destination.parent)) == 2
+    return destination
 
 
-@pytest.mark.parametrize(("moment", "stays"), [("renaming", "old"), ("removing", None)])
+@pytest.fixture(params=["at once", "in steps"])
+def exchanging(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """How the file system has directories change places."""
+
+    def unsupported(path: Path, other: Path) -> None:
+        raise OSError(errno.EINVAL, os.strerror(errno.EINVAL), str(path))
+
+    if request.param == "in steps":
+        monkeypatch.setattr(destinations, "exchange", unsupported)
+    return str(request.param)
+
+
+def publish(destination: Path, *, overwrite: bool = True) -> None:
+    staged = StagedDirectory(destination, MANIFEST)
+    try:
+        staged.publish(overwrite=overwrite)
+    finally:
+        staged.discard()
+
+
+@pytest.mark.parametrize(("moment", "stays"), [("before", ["old"]), ("after", [])])
 def test_a_pull_killed_while_it_replaces_leaves_the_old_or_the_new(
-    tmp_path: Path, moment: str, stays: str | None
+    old: Path, moment: str, stays: list[str]
 ) -> None:
-    destination = tmp_path / "model"
-    kill_while_replacing(destination, moment)
-    sweep(tmp_path)
-    assert names(tmp_path) == ["model"]
-    assert names(destination) == ([stays] if stays else [])
+    subprocess.run(
+        [sys.executable, "-c", KILLED_WHILE_REPLACING, str(old), moment], check=False, timeout=60
+    )
+    assert names(old) == stays
+    assert len(names(old.parent)) == 2
+    sweep(old.parent)
+    assert names(old.parent) == ["model"]
+    assert names(old) == stays
 
 
-@pytest.mark.parametrize("name", ["model", "x" * 230])
-def test_what_cannot_be_put_back_is_kept(tmp_path: Path, name: str) -> None:
-    kill_while_replacing(tmp_path / name, "renaming")
-    (tmp_path / name).mkdir()
-    for _ in range(2):
-        sweep(tmp_path)
-    (aside,) = tmp_path.glob(".*.herdbook-old")
-    assert names(aside) == ["old"]
+@pytest.mark.usefixtures("exchanging")
+def test_what_is_replaced_is_gone(old: Path) -> None:
+    publish(old)
+    assert names(old.parent) == ["model"]
+    assert names(old) == ["a"]
 
 
-def test_a_file_that_takes_the_destination_s_place_meanwhile_stays(tmp_path: Path) -> None:
-    destination = tmp_path / "model"
-    destination.mkdir()
-    staged = StagedDirectory(destination, MANIFEST)
-    destination.rmdir()
-    destination.write_text("mine")
+@pytest.mark.usefixtures("exchanging")
+def test_a_file_that_takes_the_destination_s_place_meanwhile_stays(old: Path) -> None:
+    staged = StagedDirectory(old, MANIFEST)
+    shutil.rmtree(old)
+    old.write_text("mine")
     with pytest.raises(DestinationUnusable, match="something else"):
         staged.publish(overwrite=True)
     staged.discard()
-    assert destination.read_text() == "mine"
-    assert names(tmp_path) == ["model"]
+    assert old.read_text() == "mine"
+    assert names(old.parent) == ["model"]
 
 
-def test_what_was_moved_aside_comes_back_if_a_file_takes_the_place_at_the_last_moment(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def at_the_last_moment(act: Callable[[], object], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Has something happen between the look at the destination and the exchange."""
+    exchange, acts = StagedDirectory._exchange, [act]
+
+    def late(staged: StagedDirectory) -> None:
+        while acts:
+            acts.pop()()
+        exchange(staged)
+
+    monkeypatch.setattr(StagedDirectory, "_exchange", late)
+
+
+@pytest.mark.usefixtures("exchanging")
+def test_a_file_that_takes_the_place_at_the_last_moment_stays(
+    old: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    destination = tmp_path / "model"
-    destination.mkdir()
-    (destination / "old").write_text("old")
-    staged = StagedDirectory(destination, MANIFEST)
-    rename = Path.rename
+    def replace_by_a_file() -> None:
+        shutil.rmtree(old)
+        old.write_text("mine")
 
-    def too_late(path: Path, to: Path) -> Path:
-        if to == destination and path.suffix == ".herdbook-partial":
-            destination.write_text("mine")
-        return rename(path, to)
-
-    monkeypatch.setattr(Path, "rename", too_late)
+    at_the_last_moment(replace_by_a_file, monkeypatch)
     with pytest.raises(DestinationUnusable, match="something else"):
-        staged.publish(overwrite=True)
-    staged.discard()
-    assert destination.read_text() == "mine"
-    destination.unlink()
-    sweep(tmp_path)
-    assert names(tmp_path) == ["model"]
-    assert names(destination) == ["old"]
+        publish(old)
+    assert old.read_text() == "mine"
+    assert names(old.parent) == ["model"]
 
 
-def test_what_has_been_replaced_does_not_come_back(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.usefixtures("exchanging")
+def test_a_destination_that_goes_at_the_last_moment_is_free(
+    old: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    destination = tmp_path / "model"
-    destination.mkdir()
-    (destination / "old").write_text("old")
-    staged = StagedDirectory(destination, MANIFEST)
-    with monkeypatch.context() as patched:
-        patched.setattr(destinations.shutil, "rmtree", lambda *_, **__: None)
-        staged.publish(overwrite=True)
-    shutil.rmtree(destination)
-    staged.discard()
-    assert not destination.exists()
-    sweep(tmp_path)
-    assert names(tmp_path) == []
+    at_the_last_moment(lambda: shutil.rmtree(old), monkeypatch)
+    publish(old)
+    assert names(old) == ["a"]
+    assert names(old.parent) == ["model"]
 
 
+@pytest.mark.usefixtures("exchanging")
 def test_what_another_pull_puts_there_at_the_last_moment_is_replaced_too(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    old: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    destination = tmp_path / "model"
-    destination.mkdir()
-    staged = StagedDirectory(destination, MANIFEST)
-    rename, late = Path.rename, ["other"]
-
-    def too_late(path: Path, to: Path) -> Path:
-        if to == destination and late:
-            destination.mkdir()
-            (destination / late.pop()).touch()
-        return rename(path, to)
-
-    monkeypatch.setattr(Path, "rename", too_late)
-    staged.publish(overwrite=True)
-    staged.discard()
-    assert names(tmp_path) == ["model"]
-    assert names(destination) == ["a"]
+    at_the_last_moment(lambda: publish(old), monkeypatch)
+    publish(old)
+    assert names(old) == ["a"]
+    assert names(old.parent) == ["model"]
 
 
-def test_a_failure_that_hides_what_was_moved_aside_removes_nothing(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    kill_while_replacing(tmp_path / "model", "renaming")
-    (tmp_path / "model").mkdir()
-    lstat = Path.lstat
-
-    def failing(path: Path) -> os.stat_result:
-        if path.suffix == ".herdbook-old":
-            raise OSError(errno.EIO, "Input/output error")
-        return lstat(path)
-
-    with monkeypatch.context() as patched:
-        patched.setattr(Path, "lstat", failing)
-        sweep(tmp_path)
-    (tmp_path / "model").rmdir()
-    sweep(tmp_path)
-    assert names(tmp_path / "model") == ["old"]
-
-
-def test_what_a_pull_under_way_has_moved_aside_is_left_alone(tmp_path: Path) -> None:
+def test_what_comes_meanwhile_is_not_replaced_unasked(tmp_path: Path) -> None:
     staged = StagedDirectory(tmp_path / "model", MANIFEST)
-    aside = staged._claim.replaced
-    aside.mkdir()
-    sweep(tmp_path)
-    assert aside.exists()
+    (tmp_path / "model" / "mine").mkdir(parents=True)
+    with pytest.raises(DestinationExists):
+        staged.publish(overwrite=False)
     staged.discard()
-    sweep(tmp_path)
     assert names(tmp_path) == ["model"]
+    assert names(tmp_path / "model") == ["mine"]
+
+
+def test_what_cannot_be_replaced_in_steps_is_put_back(old: Path) -> None:
+    with pytest.raises(FileNotFoundError):
+        exchange_in_steps(old.with_name("nothing"), old)
+    assert names(old.parent) == ["model"]
+    assert names(old) == ["old"]
+
+
+def test_directories_change_places(tmp_path: Path) -> None:
+    for name in ("one", "two"):
+        (tmp_path / name / name).mkdir(parents=True)
+    exchange(tmp_path / "one", tmp_path / "two")
+    assert (names(tmp_path / "one"), names(tmp_path / "two")) == (["two"], ["one"])
+    with pytest.raises(FileNotFoundError) as raised:
+        exchange(tmp_path / "one", tmp_path / "none")
+    assert raised.value.filename2 == str(tmp_path / "none")
+
+
+def test_what_takes_its_place_while_another_pull_looks_at_it_is_no_leftover(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    staged = StagedDirectory(tmp_path / "model", MANIFEST)
+    lock = leftovers._lock
+
+    def publish_first(descriptor: int) -> None:
+        if not (tmp_path / "model").exists():
+            staged.publish(overwrite=False)
+            staged._claim.release()
+        lock(descriptor)
+
+    monkeypatch.setattr(leftovers, "_lock", publish_first)
+    sweep(tmp_path)
+    assert names(tmp_path / "model") == ["a"]
