@@ -34,7 +34,7 @@ demo: $(VENV)/.demo  ## Run the whole story on this machine, in about a minute
 
 .PHONY: test
 test: install  ## Run the whole test suite, on every database and every store
-	$(BIN)/pytest
+	$(BIN)/pytest --numprocesses=auto --dist=worksteal
 
 .PHONY: lint
 lint: install  ## Check style, formatting and the layers

@@ -158,7 +158,7 @@ async def test_what_was_brought_is_discarded(access: S3DirectAccess, lax: S3Endp
     await access.discard([CHUNK.digest], batch="one")
     assert await access.brought([CHUNK], batch="one") == []
     await access.discard_before(int((time.time() - 3600) * 1_000_000))
-    assert await access.brought([CHUNK], batch=BATCH) == [CHUNK]
+    assert await access.keep([CHUNK], batch=BATCH) == {}
     await access.discard_before(int((time.time() + 3600) * 1_000_000))
     assert keys(lax, "prefix/incoming/") == []
     assert keys(lax, "prefix/chunks/")

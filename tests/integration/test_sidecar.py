@@ -16,6 +16,7 @@ from typing import Any
 
 import pytest
 
+from herdbook.cli.exits import ExitCode
 from herdbook.client import Client
 from tests.support.ports import free_port
 from tests.support.server import ServerProcess
@@ -95,11 +96,13 @@ def test_a_directory_is_kept_current_until_sigterm(barn: Barn) -> None:
             lambda: barn.client.get_convergence(barn.reference).converged_count == 1,
             "the fleet knows",
         )
+        assert process.stdout is not None
+        told = map(json.loads, process.stdout)
+        assert any(
+            each["state"] == "serving" and each["serving"]["version"] == second for each in told
+        )
         process.terminate()
         assert process.wait(60) == 0
-        assert process.stdout is not None
-        told = [json.loads(line) for line in process.stdout.read().splitlines()]
-    assert [each["serving"]["version"] for each in told if each["state"] == "serving"][-1] == second
     assert barn.served() == "two"
 
 
@@ -115,14 +118,14 @@ def test_once_it_ends_when_the_first_version_is_taken_up(barn: Barn) -> None:
 def test_once_it_fails_when_the_server_does_not_take_it_up(barn: Barn) -> None:
     barn.push("one")
     ended = barn.run("--once", "--exec", "false", "--hook-attempts", 1, "--timeout", "2s")
-    assert ended.returncode == 4
+    assert ended.returncode == ExitCode.UNAVAILABLE
     assert "false ended with code 1" in ended.stderr
 
 
 def test_once_it_fails_where_the_reference_names_nothing(barn: Barn) -> None:
     ended = barn.run("--once")
-    assert ended.returncode == 4
-    assert "No model of" in ended.stderr
+    assert ended.returncode == ExitCode.NOT_FOUND
+    assert "names no version" in ended.stderr
     assert not (barn.root / "current").exists()
 
 

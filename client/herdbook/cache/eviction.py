@@ -102,6 +102,9 @@ class Evictor:
                 )
         for shelf in children(self._layout.chunks):
             for path in children(shelf):
+                if path.name.startswith("."):
+                    # Somebody is about to put it in its place.
+                    continue
                 with contextlib.suppress(FileNotFoundError):
                     found = path.lstat()
                     yield Entry(found.st_mtime, found.st_size, "", path)

@@ -27,22 +27,24 @@ class FileLock:
     releases it.
     """
 
-    __slots__ = ("_descriptor", "_process")
+    __slots__ = ("_descriptors", "_process")
 
     def __init__(self, descriptor: int) -> None:
         """Takes over a descriptor that is locked."""
-        self._descriptor = descriptor
+        # To pop is what only one of several threads can do.
+        self._descriptors = [descriptor]
         self._process = os.getpid()
 
     @property
     def held(self) -> bool:
         """Whether it has not been released."""
-        return self._descriptor >= 0
+        return bool(self._descriptors)
 
     def release(self) -> None:
         """Lets go; again does nothing."""
-        descriptor, self._descriptor = self._descriptor, -1
-        if descriptor < 0:
+        try:
+            descriptor = self._descriptors.pop()
+        except IndexError:
             return
         try:
             if os.getpid() == self._process:

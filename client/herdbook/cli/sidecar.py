@@ -17,6 +17,7 @@ from herdbook.cli.output import Output
 from herdbook.cli.panels import FLEET
 from herdbook.cli.session import Session, command, tls_of
 from herdbook.core.layouts import Layout
+from herdbook.errors import HerdbookError
 
 if TYPE_CHECKING:
     from herdbook.live import LiveStatus
@@ -121,12 +122,25 @@ def sidecar(
         token=settings.token,
         tls=tls_of(settings),
     )
-    with _until_sigterm(), ExitStack() as stack:
+    with _until_sigterm(), _causes(), ExitStack() as stack:
         if health is not None:
             stack.enter_context(_health(health, kept))
         with kept:
             if not once:
                 threading.Event().wait()
+
+
+@contextmanager
+def _causes() -> Iterator[None]:
+    """Tells why there is no first version, which exit code and hint follow from."""
+    from herdbook.live import FirstLoadFailed
+
+    try:
+        yield
+    except FirstLoadFailed as error:
+        if isinstance(error.__cause__, HerdbookError):
+            raise error.__cause__ from None
+        raise
 
 
 def _hooks(

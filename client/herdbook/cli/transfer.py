@@ -234,7 +234,11 @@ def pull(
     session: Session,
     reference: ReferenceArgument,
     destination: Annotated[
-        Path, typer.Argument(metavar="DIR", help="Where to put the files.", show_default=False)
+        Path,
+        # Of a directory that it may not read, the pull tells.
+        typer.Argument(
+            metavar="DIR", help="Where to put the files.", readable=False, show_default=False
+        ),
     ],
     *,
     overwrite: Annotated[

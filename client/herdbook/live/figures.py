@@ -17,6 +17,14 @@ if TYPE_CHECKING:
 
 _Read = Callable[[LiveStatus], float | None]
 
+
+def _behind(status: LiveStatus) -> int | None:
+    """Whether what serves is to be replaced; None while nobody has said by what."""
+    wanted = status.pinned or status.target
+    known = wanted is not None or status.missing_reason
+    return int(status.serving != wanted) if known else None
+
+
 GAUGES: Final[tuple[tuple[str, str, str, _Read], ...]] = (
     (
         "herdbook.live.version",
@@ -28,7 +36,7 @@ GAUGES: Final[tuple[tuple[str, str, str, _Read], ...]] = (
         "herdbook.live.behind",
         "1",
         "1 if another version serves than the one that should, else 0",
-        lambda status: int(status.serving != (status.pinned or status.target)),
+        _behind,
     ),
     (
         "herdbook.live.contact.age",

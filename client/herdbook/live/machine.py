@@ -90,6 +90,10 @@ TRANSIENT = Backoff(first_seconds=1.0, longest_seconds=60.0)
 LASTING = Backoff(first_seconds=30.0, longest_seconds=900.0)
 
 
+REMEMBERED_SECONDS = 24 * 3600.0
+"""How often it is recorded again what serves, lest the record be taken for one of the past."""
+
+
 @dataclass(frozen=True, slots=True)
 class LivePolicy:
     """How patient a live model is."""
@@ -138,6 +142,7 @@ class LiveMachine:
         self._failures: dict[Resolution, Failure] = {}
         self._reported: Report | None = None
         self._remembered: Resolution | None = None
+        self._remember_again_at = now
 
     @property
     def wanted(self) -> Resolution | None:
@@ -199,9 +204,10 @@ class LiveMachine:
         match event:
             case Named():
                 self._contact(now)
-                yield from self._name(event)
+                yield from self._name(event, now)
             case Contact():
                 self._contact(now)
+                yield from self._remember(now)
             case Lost():
                 self.lost = event
             case Close():
@@ -211,7 +217,7 @@ class LiveMachine:
             case Failed():
                 yield from self._failed(event, now)
             case Pin() | Pause() | Refresh():
-                yield from self._steer(event)
+                yield from self._steer(event, now)
             case Tick():
                 pass
         yield from self._cancel_if_stale(now)
@@ -220,13 +226,13 @@ class LiveMachine:
         self.contacted_at = now
         self.lost = None
 
-    def _name(self, event: Named) -> Iterator[Command]:
+    def _name(self, event: Named, now: float) -> Iterator[Command]:
         self.target = event.resolution
         self.missing_reason = event.missing_reason if event.resolution is None else ""
         self._forget_failures()
-        yield from self._remember()
+        yield from self._remember(now)
 
-    def _steer(self, event: Pin | Pause | Refresh) -> Iterator[Command]:
+    def _steer(self, event: Pin | Pause | Refresh, now: float) -> Iterator[Command]:
         match event:
             case Pause(paused):
                 self.paused = paused
@@ -235,16 +241,18 @@ class LiveMachine:
             case Pin(resolution):
                 self.pinned = resolution
                 self._forget_failures()
-                yield from self._remember()
+                yield from self._remember(now)
 
     def _forget_failures(self) -> None:
         keep = (self.target, self.pinned, self.good)
         self._failures = {r: f for r, f in self._failures.items() if r in keep}
 
-    def _remember(self) -> Iterator[Command]:
-        """Has what serves recorded once, if the reference names it."""
-        if self.serving not in (None, self._remembered) and self.serving == self.target:
+    def _remember(self, now: float) -> Iterator[Command]:
+        """Has what serves recorded, and now and then again, if the reference names it."""
+        due = self.serving != self._remembered or now >= self._remember_again_at
+        if due and self.serving is not None and self.serving == self.target:
             self._remembered = self.serving
+            self._remember_again_at = now + REMEMBERED_SECONDS
             yield Remember(self.serving)
 
     def _cancel_if_stale(self, now: float) -> Iterator[Command]:
@@ -295,7 +303,7 @@ class LiveMachine:
         self._failures.pop(loaded, None)
         self.swap_count += 1
         yield Swap(loaded)
-        yield from self._remember()
+        yield from self._remember(now)
         if replaced is not None:
             self.work = Work(Step.RETIRE, loaded)
             yield Retire()

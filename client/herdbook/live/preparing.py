@@ -50,7 +50,11 @@ class Preparer(Generic[ModelT]):
             raise PreparationFailed("load", _hanging(len(self.given_up)))
         attempt = _Attempt(self._plan, files, resolution)
         thread = threading.Thread(target=attempt.run, name="herdbook-load", daemon=True)
-        thread.start()
+        try:
+            thread.start()
+        except RuntimeError as error:
+            files.release()
+            raise PreparationFailed("load", error) from error
         if not attempt.ends_within(self._timeout_seconds):
             self.given_up.append(thread)
             self._plan.interrupt(thread)

@@ -273,11 +273,17 @@ def _holds(directory: Path, wanted: Mapping[PurePosixPath, Path]) -> bool:
     there = {PurePosixPath(p.relative_to(directory).as_posix()): p for p in _files(directory)}
     try:
         return there.keys() == wanted.keys() and all(
-            there[name].samefile(source) or filecmp.cmp(there[name], source, shallow=False)
+            there[name].samefile(source) or _same_bytes(there[name], source)
             for name, source in wanted.items()
         )
     except OSError:
         return False
+
+
+def _same_bytes(path: Path, other: Path) -> bool:
+    # It would believe what it found before of files of that size and time.
+    filecmp.clear_cache()
+    return filecmp.cmp(path, other, shallow=False)
 
 
 def _files(directory: Path) -> Iterable[Path]:

@@ -27,6 +27,16 @@ _ENOUGH_BYTES: Final = 500
 _LOOK_SECONDS: Final = 0.05
 
 
+class _NoRedirects(urllib.request.HTTPRedirectHandler):
+    """Takes a redirect for a refusal: what it leads to would be asked, and told nothing."""
+
+    def redirect_request(self, *_: object) -> None:
+        """Leads nowhere."""
+
+
+_OPENER: Final = urllib.request.build_opener(_NoRedirects)
+
+
 class HookFailed(Unavailable):
     """The model server was not made to take up the version."""
 
@@ -169,7 +179,7 @@ class Call:
             method="POST",
         )
         try:
-            with urllib.request.urlopen(request, timeout=timeout_seconds):  # noqa: S310
+            with _OPENER.open(request, timeout=timeout_seconds):
                 return
         except urllib.error.HTTPError as error:
             answer = f"{self.url} answered {error.code} {error.reason}"

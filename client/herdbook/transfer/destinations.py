@@ -16,7 +16,7 @@ from herdbook.core.values import Manifest
 from herdbook.errors import DestinationExists, DestinationUnusable, LocalDiskFull
 from herdbook.files import sync, sync_all, write_at
 from herdbook.transfer.exchanging import UNSUPPORTED, exchange, exchange_in_steps
-from herdbook.transfer.leftovers import Claim, sweep
+from herdbook.transfer.leftovers import Claim
 
 _FULL: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 _OCCUPIED: Final = frozenset({errno.ENOTEMPTY, errno.EEXIST, errno.ENOTDIR})
@@ -68,7 +68,6 @@ class StagedDirectory:
         self._manifest = manifest
         with making(destination):
             destination.parent.mkdir(parents=True, exist_ok=True)
-            sweep(destination.parent)
             _check_space(destination.parent, manifest.size_bytes)
             self._claim = Claim(destination)
         self._directory = self._claim.directory

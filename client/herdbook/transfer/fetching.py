@@ -24,7 +24,7 @@ SILENCE_SECONDS: Final = 60.0
 """A stream without a chunk for this long, or up to twice as long, has broken."""
 
 _MISMATCHES = 3
-"""How often one chunk may come with wrong bytes."""
+"""How often the chunks of one call may come with wrong bytes."""
 
 
 class ChunkSource:
@@ -50,6 +50,10 @@ class ChunkSource:
         self._cancel = cancel
         self._persistence = Persistence(cancel)
 
+    def has_answered(self) -> None:
+        """Notes that the server is there, so that it is waited for when it goes away."""
+        self._persistence.answered()
+
     def cached(self, ref: ChunkRef) -> bytes | None:
         """Returns a chunk that the cache holds intact."""
         data = None if self._cache is None else self._cache.get(ref.sha256)
@@ -61,7 +65,8 @@ class ChunkSource:
         What is delivered is valid during the call of `deliver` alone.
 
         Raises:
-            ChecksumMismatch: Wrong bytes arrive, again and again, of what the server holds intact.
+            ChecksumMismatch: Wrong bytes arrive, again and again, of what the server holds intact,
+                be it of one chunk or of several.
             ChunkLost: The server does not have a chunk any more, or what it has is damaged.
         """
         left = {ref.sha256: ref for ref in refs}

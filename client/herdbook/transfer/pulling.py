@@ -21,7 +21,9 @@ from herdbook.transfer.cancellation import CancelToken
 from herdbook.transfer.chunk_cache import ChunkCache
 from herdbook.transfer.destinations import StagedDirectory, making
 from herdbook.transfer.fetching import Bytes, ChunkSource
+from herdbook.transfer.leftovers import sweep
 from herdbook.transfer.meter import Meter
+from herdbook.transfer.mounts import mount_point_in
 from herdbook.transfer.verifying import verify_directory
 from herdbook.transfer.workers import work_off
 from herdbook.transport.caller import Caller
@@ -46,11 +48,13 @@ def fetch_files(
 
     Raises:
         DestinationExists: It holds something else, and `overwrite` is not set.
-        DestinationUnusable: It cannot be made; or it is a file or a mount point, or holds the
+        DestinationUnusable: It cannot be made; or it is a file, or is or holds a mount point, the
             working directory or the cache, which are not replaced, or lies in the cache.
     """
     meter = Meter(manifest.manifest.size_bytes, progress)
     place = _without_link(destination)
+    with making(place):
+        sweep(place.parent)
     if _is_in_place(place, manifest):
         meter.add(saved_bytes=manifest.manifest.size_bytes)
         return _pulled(manifest, destination, meter.report())
@@ -85,6 +89,8 @@ def _fetch(
             cache=cache,
             cancel=cancel,
         )
+        # It gave the manifest just now.
+        source.has_answered()
         pull = Pull(source, staged, meter)
         chunks = place_chunks(manifest.manifest)
         work_off(
@@ -133,9 +139,10 @@ def _check_usable(
             return
         if not is_directory:
             raise DestinationUnusable(f"{destination} is a file, and a version is a directory.")
-        if os.path.ismount(destination):
+        mounted = mount_point_in(destination)
+        if mounted is not None:
             raise DestinationUnusable(
-                f"{destination} is a mount point, which cannot be replaced: name a directory in it."
+                f"{mounted} is a mount point, which cannot be replaced: name a directory without."
             )
         if _holds_working_directory(destination):
             raise DestinationUnusable(

@@ -91,7 +91,7 @@ def _sent_and_registered(
             return upload.call(registration.operation(upload.send(sources), request_id))
         except ChunksMissing:
             # Garbage collection with a very short grace time can come in between.
-            continue
+            upload.count_anew()
     return upload.call(registration.operation(upload.send(sources), request_id))
 
 
@@ -106,6 +106,8 @@ class Upload:
         self._persistence = Persistence(cancel)
         self._lock = threading.Lock()
         self._claimed: set[bytes] = set()
+        self._sent: set[bytes] = set()
+        """Digests of what was counted as moved, in all rounds."""
         self._direct_offered = False
 
     def send(self, sources: list[Source]) -> Manifest:
@@ -120,6 +122,10 @@ class Upload:
             File(source.path, tuple(map(ChunkRef, source.sha256, source.cuts)))
             for source in sources
         )
+
+    def count_anew(self) -> None:
+        """Takes back what was counted as saved: all files are gone through once more."""
+        self._meter.add(saved_bytes=-self._meter.report().saved_bytes)
 
     def call(self, operation: Operation[ResultT]) -> ResultT:
         """Makes a call that cannot take effect twice, as patiently as everything else here."""
@@ -158,7 +164,8 @@ class Upload:
 
     def _send_missing(self, chunks: dict[bytes, bytes]) -> None:
         attempts = self._persistence.attempts()
-        sent: set[bytes] = set()
+        with self._lock:
+            sent = self._sent & chunks.keys()
         while self._is_left(chunks, sent, attempts):
             if self._direct_offered:
                 self._send_directly(chunks)
@@ -173,6 +180,11 @@ class Upload:
                 return
             finally:
                 sent = outgoing.end()
+                self._note_sent(sent)
+
+    def _note_sent(self, digests: set[bytes]) -> None:
+        with self._lock:
+            self._sent |= digests
 
     def _is_left(self, chunks: dict[bytes, bytes], sent: set[bytes], attempts: Attempts) -> bool:
         """Asks what is missing, forgets the rest, counts, and tells whether anything is left."""
@@ -196,6 +208,7 @@ class Upload:
             self._caller, self._model, chunks, meter=self._meter, cancel=self._cancel
         ):
             del chunks[digest]
+            self._note_sent({digest})
 
     def _upload(self, outgoing: _Outgoing, size_bytes: int) -> None:
         timeout_seconds = stream_timeout_seconds(

@@ -87,17 +87,18 @@ class RemoteFile(io.RawIOBase):
         straight = number == self._expected and number > 0
         self._read_ahead = min(self._read_ahead * 2, MAX_READ_AHEAD_CHUNKS) if straight else 1
         end = min(number + self._read_ahead, len(self._file.chunks))
-        numbers = {self._file.chunks[n]: n for n in range(end - 1, number - 1, -1)}
+        wanted = dict.fromkeys(self._file.chunks[number:end])
+        self._held = {}
         found: dict[ChunkRef, bytes] = {}
 
         def deliver(ref: ChunkRef, data: Bytes) -> None:
             found[ref] = bytes(data)
 
-        for ref in numbers:
+        for ref in wanted:
             cached = self._source.cached(ref)
             if cached is not None:
                 found[ref] = cached
-        self._source.fetch([ref for ref in numbers if ref not in found], deliver)
+        self._source.fetch([ref for ref in wanted if ref not in found], deliver)
         chunks = self._file.chunks
         self._held = {n: found[chunks[n]] for n in range(number, end)}
         self._expected = end

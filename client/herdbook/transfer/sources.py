@@ -153,7 +153,11 @@ class OpenSource:
             raise self._changed("it is gone") from error
         except OSError as error:
             raise unreadable(source.local, error) from error
-        self.check()
+        try:
+            self.check()
+        except BaseException:
+            self.close()
+            raise
 
     def read(self, offset: int, size_bytes: int) -> bytes:
         """Reads a part.

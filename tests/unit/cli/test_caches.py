@@ -135,6 +135,17 @@ def test_what_is_no_size_is_refused(text: str) -> None:
         parse_size(text)
 
 
+def test_what_is_being_put_there_is_no_damaged_chunk(
+    herdbook: CommandLine, cache: Cache, sources: list[MemorySource]
+) -> None:
+    chunk = put_chunk(cache, b"loose" * 1000)
+    temporary = chunk.with_name(f".{chunk.name}.12")
+    temporary.write_bytes(b"loose")
+    found = json.loads(herdbook("cache", "verify", "--json").stdout)
+    assert found["removed_chunks"] == []
+    assert temporary.exists()
+
+
 def test_a_file_is_no_cache(herdbook: CommandLine, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("mine")
     result = herdbook("cache", "verify", "--cache-dir", str(tmp_path / "file"))

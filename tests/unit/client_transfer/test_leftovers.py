@@ -39,10 +39,8 @@ def test_the_next_pull_removes_what_a_killed_one_left(tmp_path: Path) -> None:
     subprocess.run([sys.executable, "-c", KILLED, str(tmp_path / "x")], check=False, timeout=60)
     (left,) = names(tmp_path)
     assert left.endswith(".herdbook-partial")
-    staged = StagedDirectory(tmp_path / "out", MANIFEST)
-    staged.publish(overwrite=False)
-    staged.discard()
-    assert names(tmp_path) == ["out"]
+    sweep(tmp_path)
+    assert names(tmp_path) == []
 
 
 def test_pulls_under_way_leave_each_other_alone(tmp_path: Path) -> None:
@@ -81,7 +79,7 @@ def test_what_no_pull_has_left_is_left_alone(tmp_path: Path) -> None:
     outside.mkdir()
     link = f".x.{16 * 'a'}.herdbook-partial"
     (tmp_path / link).symlink_to(outside)
-    StagedDirectory(tmp_path / "out", MANIFEST).discard()
+    sweep(tmp_path)
     assert names(tmp_path) == sorted([".mine.partial", link, "outside"])
 
 

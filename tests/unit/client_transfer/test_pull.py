@@ -12,7 +12,7 @@ import grpc
 import pytest
 
 from herdbook import Cache, Client, TransferProgress, errors
-from herdbook.transfer import CancelToken, destinations
+from herdbook.transfer import CancelToken, destinations, mounts
 from tests.support.fake_registry import FakeRegistry, Fault
 
 BROKEN = Fault(grpc.StatusCode.UNAVAILABLE, "DRAINING")
@@ -295,8 +295,35 @@ def test_a_destination_that_cannot_be_made_is_named(client: Client, tmp_path: Pa
             client.pull("m:1", destination)
     with pytest.raises(errors.DestinationUnusable, match="is a mount point"):
         client.pull("m:1", "/proc", overwrite=True)
-    with pytest.raises(errors.DestinationUnusable, match="null byte"):
-        client.pull("m:1", tmp_path / "a\0b")
+    for destination in (tmp_path / "a\0b", tmp_path / "a\0b" / "c"):
+        with pytest.raises(errors.DestinationUnusable, match="null byte"):
+            client.pull("m:1", destination)
+
+
+def test_what_is_mounted_below_a_destination_is_not_replaced(
+    client: Client, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mounted = tmp_path / "out" / "a volume"
+    mounted.mkdir(parents=True)
+    told = tmp_path / "mountinfo"
+    escaped = str(mounted).replace(" ", r"\040")
+    told.write_text(
+        f"21 1 0:20 / / rw - ext4 /dev/vda rw\n22 21 0:20 /x {escaped} rw - ext4 /dev/vda rw\n"
+    )
+    monkeypatch.setattr(mounts, "_MOUNTS", told)
+    for destination in (tmp_path / "out", mounted):
+        with pytest.raises(errors.DestinationUnusable, match="a volume is a mount point"):
+            client.pull("m:1", destination, overwrite=True)
+    client.pull("m:1", tmp_path / "other")
+
+
+def test_a_pull_of_what_is_there_removes_what_a_killed_one_left(
+    client: Client, tmp_path: Path
+) -> None:
+    client.pull("m:1", tmp_path / "out")
+    (tmp_path / f".out.{16 * 'a'}.herdbook-partial" / "half").mkdir(parents=True)
+    client.pull("m:1", tmp_path / "out")
+    assert names(tmp_path) == ["model", "out"]
 
 
 def test_a_destination_may_have_the_longest_of_names(

@@ -107,8 +107,21 @@ def test_chunks_that_went_missing_before_the_registration_are_sent_again(
     registry: FakeRegistry, client: Client, files: Path
 ) -> None:
     registry.fail("RegisterVersion", Fault(grpc.StatusCode.FAILED_PRECONDITION, "CHUNKS_MISSING"))
-    assert client.push("m", files).number == 1
+    version = client.push("m", files)
+    assert version.number == 1
     assert registry.calls["RegisterVersion"] == 2
+    assert version.transfer is not None
+    assert version.transfer.moved_bytes == sum(map(len, registry.chunks.values()))
+    assert version.transfer.moved_bytes + version.transfer.saved_bytes == size_of(files)
+
+
+def test_a_file_that_has_changed_is_not_kept_open(files: Path) -> None:
+    found = sources.find_sources(files / "large.bin")
+    (files / "large.bin").write_bytes(b"more")
+    before = len([*Path("/proc/self/fd").iterdir()])
+    with pytest.raises(errors.SourceChanged):
+        sources.OpenSource(found[0])
+    assert len([*Path("/proc/self/fd").iterdir()]) == before
 
 
 def test_an_upload_that_is_refused_is_not_repeated(

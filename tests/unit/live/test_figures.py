@@ -63,6 +63,17 @@ def test_a_candidate_that_fails_shows(
         assert told(reader)["herdbook.live.version"] == 1
 
 
+def test_nothing_is_behind_what_nobody_has_named(
+    reader: InMemoryMetricReader, registry: MemoryRegistry
+) -> None:
+    with LiveModel(REFERENCE, loader=Model):
+        wait_until(lambda: "herdbook.live.behind" in told(reader), "it is told")
+    registry.break_down()
+    with LiveModel(REFERENCE, loader=Model):
+        assert "herdbook.live.behind" not in told(reader)
+        assert told(reader)["herdbook.live.version"] == 1
+
+
 def test_without_opentelemetry_nothing_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "opentelemetry.metrics", None)
     assert figures._of_this_process.__wrapped__() is None

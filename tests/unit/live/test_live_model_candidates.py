@@ -345,8 +345,14 @@ def test_a_step_is_told_before_it_is_taken(registry: MemoryRegistry) -> None:
     ids=["no-text", "speechless", "exit"],
 )
 def test_no_error_of_a_loader_ends_the_watch(
-    registry: MemoryRegistry, error: BaseException, words: str
+    registry: MemoryRegistry,
+    error: BaseException,
+    words: str,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
+    # What is no text cannot be sent to the process that reports on tests.
+    caplog.set_level(logging.CRITICAL + 1, "herdbook")
+
     def load(path: Path) -> Model:
         model = Model(path)
         if model.text == "two":

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from herdbook.core.values.fleet import ReplicaState
+from herdbook.live.machine import REMEMBERED_SECONDS
 from herdbook.live.messages import (
     CancelFetch,
+    Contact,
     Discard,
     Done,
     Fetch,
@@ -53,6 +55,15 @@ def test_a_pinned_version_that_the_reference_names_is_what_the_next_start_takes(
     drive = Drive().serving(V1)
     drive(Pin(V2), Named(V2), Done(), Done(), Done())
     assert drive.remembered == [V1, V2]
+
+
+def test_what_goes_on_serving_is_recorded_again_now_and_then() -> None:
+    drive = Drive().serving(V1)
+    drive(Contact(), after_seconds=REMEMBERED_SECONDS / 2)
+    assert drive.remembered == [V1]
+    drive(Contact(), after_seconds=REMEMBERED_SECONDS / 2)
+    drive(Contact())
+    assert drive.remembered == [V1, V1]
 
 
 def test_a_pin_ends_the_way_of_the_candidate() -> None:

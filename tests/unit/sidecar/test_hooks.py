@@ -7,6 +7,7 @@ import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
@@ -115,6 +116,8 @@ def answering(status: int, said: str = "") -> Iterator[tuple[str, list[dict[str,
         def do_POST(self) -> None:
             heard.append(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
             self.send_response(status)
+            if status == HTTPStatus.FOUND:
+                self.send_header("Location", "/elsewhere")
             self.end_headers()
             self.wfile.write(said.encode())
 
@@ -150,6 +153,15 @@ def test_a_call_that_is_refused_has_failed_with_what_was_said() -> None:
         pytest.raises(HookFailed, match="answered 400 Bad Request: no such layer"),
     ):
         run(Call(url))
+
+
+def test_a_call_that_is_sent_elsewhere_has_failed() -> None:
+    with (
+        answering(HTTPStatus.FOUND) as (url, heard),
+        pytest.raises(HookFailed, match="answered 302 Found"),
+    ):
+        run(Call(url))
+    assert len(heard) == 1
 
 
 def test_a_call_that_nobody_answers_has_failed() -> None:

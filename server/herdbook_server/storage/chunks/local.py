@@ -51,8 +51,8 @@ _FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS})
 _REFUSED = frozenset(
     {errno.EACCES, errno.EPERM, errno.EXDEV, errno.EISDIR, errno.ENOTDIR, errno.ELOOP}
 )
-# Nothing, or what is no file: a directory, a circle of links, a socket.
-_NO_CHUNK = frozenset({errno.ENOENT, errno.EISDIR, errno.ELOOP, errno.ENXIO})
+# Nothing, or what is no file: a directory, a circle of links, a link through a file, a socket.
+_NO_CHUNK = frozenset({errno.ENOENT, errno.EISDIR, errno.ELOOP, errno.ENOTDIR, errno.ENXIO})
 _DELETED_AT_ONCE = 500
 _LARGE_BYTES = 256 * 1024
 """A chunk of that size is on its way to the disk while the next one is written."""

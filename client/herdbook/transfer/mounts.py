@@ -1,0 +1,34 @@
+"""Where file systems are mounted, which no pull may replace."""
+
+from __future__ import annotations
+
+import os
+import re
+from contextlib import suppress
+from pathlib import Path
+from typing import Final
+
+_MOUNTS: Final = Path("/proc/self/mountinfo")
+_MOUNT_POINT: Final = 4
+"""Which word of a line, as proc_pid_mountinfo(5) has it."""
+_ESCAPED: Final = re.compile(rb"\\([0-7]{3})")
+
+
+def mount_point_in(directory: Path) -> Path | None:
+    """Returns a mount point that a directory is, or that lies in it; None if there is none.
+
+    Only Linux tells of those that lie in it, and of those of a directory's own file system.
+    """
+    if os.path.ismount(directory):
+        return directory
+    real = os.path.realpath(directory)
+    with suppress(OSError):
+        for line in _MOUNTS.read_bytes().splitlines():
+            point = Path(os.fsdecode(_ESCAPED.sub(_character, line.split()[_MOUNT_POINT])))
+            if point.is_relative_to(real):
+                return point
+    return None
+
+
+def _character(escaped: re.Match[bytes]) -> bytes:
+    return bytes([int(escaped[1], base=8)])
