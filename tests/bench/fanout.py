@@ -6,6 +6,7 @@ import contextlib
 import itertools
 import json
 import os
+import resource
 import subprocess
 import time
 import uuid
@@ -34,6 +35,7 @@ WATCH_METHOD = "/herdbook.v1.AliasService/WatchAliases"
 WATCHES_PER_CONNECTION = 100
 """As proxies share connections out; replicas that come without one have a connection each."""
 DEAF_WATCHES = 100
+SPARE_FILES = 1000
 DEAF_MOVES = 10_000
 
 Move = Callable[[int], None]
@@ -79,6 +81,8 @@ async def run(options: Options) -> list[Row]:
     """Measure watches that share connections, those that have one each, and deaf ones."""
     if not PROGRAM.exists():
         return [Note("There is no Go program yet: `make interop` builds it.")]
+    if resource.getrlimit(resource.RLIMIT_NOFILE)[0] < options.watches + SPARE_FILES:
+        return [Note(f"Too few open files are allowed: `ulimit -n {options.watches * 2}`.")]
     rows: list[Row] = []
     for connections in (max(1, options.watches // WATCHES_PER_CONNECTION), options.watches):
         with bare_server(options.home) as bare:

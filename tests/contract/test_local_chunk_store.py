@@ -180,6 +180,7 @@ async def test_what_is_no_file_is_no_chunk(store: ChunkStore, root: Path) -> Non
         place.symlink_to(nowhere)
         with pytest.raises(ChunkMissing):
             await store.get(digest_of(data), 10)
+        assert [chunk async for chunk in store.list_chunks()] == []
         await put(store, digest_of(data), data)
         assert await store.get(digest_of(data), 10) == data
         place.unlink()

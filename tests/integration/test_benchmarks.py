@@ -10,7 +10,7 @@ from tests.bench.catalogue import BENCHMARKS
 from tests.bench.measuring import Comparison
 from tests.bench.options import MIB, Options
 
-ELSEWHERE = {"go", "wheel", "peers"}
+ELSEWHERE = {"fanout", "go", "wheel", "peers"}
 """The wheel and the Go program, which `make interop` builds, have tests of their own; for its
 peers a benchmark installs a gigabyte of them."""
 

@@ -54,11 +54,17 @@ go_file() {
     cmp "$scratch/weights" "$scratch/read/weights"
 }
 
+# Holds watches, as the benchmark does, until standard input ends.
+go_watches() {
+  "$here/build/interop-go" watches /herdbook.v1.AliasService/WatchAliases interop/none@champion 20 2 </dev/null
+}
+
 build
 [[ -n $server ]] || start_server
 export HERDBOOK_SERVER=$server
 run "$here/build/interop-go"
 run go_file
+run go_watches
 run node "$here/typescript/build/source/main.js"
 if ((failed)) && [[ -n $server_pid ]]; then cat "$scratch/server.log" >&2; fi
 echo "$passed passed, $failed failed"

@@ -7,7 +7,7 @@ import os
 import shutil
 import threading
 
-from herdbook.cache.eviction import Evictor, remove_abandoned
+from herdbook.cache.eviction import Evictor
 from herdbook.cache.index import ChunkIndex
 from herdbook.cache.layout import Layout, touch
 from herdbook.core.manifests import MAX_CHUNK_BYTES
@@ -78,5 +78,3 @@ class LooseChunks:
             self._trim_after_bytes = step_bytes
         self._layout.prepare()
         self._evictor.make_room(step_bytes, cancelled=lambda: False)
-        for shelf in self._layout.chunks.iterdir():
-            remove_abandoned(shelf)

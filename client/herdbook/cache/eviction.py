@@ -49,7 +49,7 @@ class Evictor:
             Cancelled: `cancelled` said so.
         """
         with wait_for_lock(self._layout.evict_lock, exclusive=True, cancelled=cancelled):
-            remove_abandoned(self._layout.versions)
+            self._remove_abandoned()
             entries = list(self.entries())
             over_bytes = sum(e.size_bytes for e in entries) + needed_bytes - self._max_bytes
             lacking_bytes = needed_bytes - shutil.disk_usage(self._layout.root).free
@@ -71,7 +71,7 @@ class Evictor:
     def prune(self, max_bytes: int) -> int:
         """Evicts until no more than `max_bytes` are left, or nothing to evict; returns how many."""
         with wait_for_lock(self._layout.evict_lock, exclusive=True, cancelled=lambda: False):
-            remove_abandoned(self._layout.versions)
+            self._remove_abandoned()
             entries = list(self.entries())
             return self._evict_oldest(entries, sum(e.size_bytes for e in entries) - max_bytes)
 
@@ -108,6 +108,10 @@ class Evictor:
                 with contextlib.suppress(FileNotFoundError):
                     found = path.lstat()
                     yield Entry(found.st_mtime, found.st_size, "", path)
+
+    def _remove_abandoned(self) -> None:
+        for directory in (self._layout.versions, *children(self._layout.chunks)):
+            remove_abandoned(directory)
 
     def _used_at(self, directory: Path) -> float:
         for path in (self._layout.use_lock(directory.name), directory):

@@ -17,9 +17,12 @@ from herdbook.errors import DestinationExists, DestinationUnusable, LocalDiskFul
 from herdbook.files import sync, sync_all, write_at
 from herdbook.transfer.exchanging import UNSUPPORTED, exchange, exchange_in_steps
 from herdbook.transfer.leftovers import Claim
+from herdbook.transfer.mounts import check_mounts
 
 _FULL: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 _OCCUPIED: Final = frozenset({errno.ENOTEMPTY, errno.EEXIST, errno.ENOTDIR})
+_CHANGED: Final = frozenset({errno.ENOENT, errno.ENOTEMPTY, errno.EEXIST})
+"""Another pull has been there between a look and what was done about it."""
 
 
 @contextmanager
@@ -71,6 +74,8 @@ class StagedDirectory:
             _check_space(destination.parent, manifest.size_bytes)
             self._claim = Claim(destination)
         self._directory = self._claim.directory
+        self._asides: list[Path] = []
+        """Where what is replaced may lie, besides in the directory."""
         self._paths = [self._directory.joinpath(*f.path.split("/")) for f in manifest.files]
         try:
             with making(destination):
@@ -106,6 +111,8 @@ class StagedDirectory:
                     raise DestinationExists(f"{self._destination} holds something else.")
                 if self._replace():
                     break
+            for aside in self._asides:
+                shutil.rmtree(aside, ignore_errors=True)
             # A directory may be writable and not readable: then it cannot be synced.
             with suppress(PermissionError):
                 sync(self._destination.parent)
@@ -121,14 +128,20 @@ class StagedDirectory:
         return True
 
     def _replace(self) -> bool:
-        """Has the directory change places with what is to go, if there is anything."""
+        """Has the directory change places with what is to go; returns False if that is gone."""
         try:
             self._check_directory(self._destination)
+            check_mounts(self._destination)
             self._exchange()
-        except FileNotFoundError:
+        except OSError as error:
+            if error.errno not in _CHANGED:
+                raise
             return False
         try:
             self._check_directory(self._directory)
+        except FileNotFoundError:
+            # Another pull has removed what is replaced already.
+            return True
         except DestinationUnusable:
             # It came at the last moment.
             self._exchange()
@@ -145,7 +158,8 @@ class StagedDirectory:
         except OSError as error:
             if error.errno not in UNSUPPORTED:
                 raise
-            exchange_in_steps(self._directory, self._destination)
+            self._asides.append(self._claim.new_aside())
+            exchange_in_steps(self._directory, self._destination, aside=self._asides[-1])
 
     def discard(self) -> None:
         """Removes what was written, if it has not been published, or what it has replaced.

@@ -23,29 +23,28 @@ def exchange(path: Path, other: Path) -> None:
     Raises:
         OSError: They could not; `errno` is among `UNSUPPORTED` where nothing can.
     """
-    import ctypes
-
-    library = ctypes.CDLL(None, use_errno=True)
     names = os.fsencode(path), os.fsencode(other)
     try:
+        import ctypes
+
+        library = ctypes.CDLL(None, use_errno=True)
         if sys.platform == "darwin":
             failed = library.renamex_np(*names, _RENAME_EXCHANGE)
         else:
             failed = library.renameat2(_AT_FDCWD, names[0], _AT_FDCWD, names[1], _RENAME_EXCHANGE)
-    except AttributeError:
+    except (AttributeError, ImportError):
         raise OSError(errno.ENOSYS, os.strerror(errno.ENOSYS), str(path)) from None
     if failed:
         number = ctypes.get_errno()
         raise OSError(number, os.strerror(number), str(path), None, str(other))
 
 
-def exchange_in_steps(path: Path, other: Path) -> None:
+def exchange_in_steps(path: Path, other: Path, *, aside: Path) -> None:
     """Does the same where the file system cannot, and leaves nothing at `other` for an instant.
 
-    What lay there is beside it, as `.NAME.herdbook-old`, if the process is killed in that instant,
-    or if something else takes the place.
+    What lay there is at `aside`, a new name, if the process is killed meanwhile, or if something
+    else takes the place.
     """
-    aside = path.with_suffix(".herdbook-old")
     other.rename(aside)
     try:
         path.rename(other)

@@ -16,7 +16,8 @@ except ImportError:  # Windows
 
 _NAME_BYTES = 200
 _SUFFIX = ".herdbook-partial"
-_STAGED = re.compile(rf"\..*\.[0-9a-f]{{16}}\{_SUFFIX}", re.DOTALL)
+_TOKEN_CHARACTERS = 16
+_STAGED = re.compile(rf"\..*\.[0-9a-f]{{{_TOKEN_CHARACTERS}}}\{_SUFFIX}", re.DOTALL)
 
 
 class Claim:
@@ -25,7 +26,7 @@ class Claim:
     def __init__(self, destination: Path) -> None:
         """Makes the directory beside its destination."""
         while True:
-            name = f".{_cut(destination.name)}.{secrets.token_hex(8)}{_SUFFIX}"
+            name = f".{_cut(destination.name)}.{_token()}{_SUFFIX}"
             self.directory = destination.parent / name
             self.directory.mkdir()
             try:
@@ -47,6 +48,12 @@ class Claim:
             # Another pull took it for a leftover before it was locked.
             self.release()
 
+    def new_aside(self) -> Path:
+        """Makes up a name beside the destination for what is moved out of the way."""
+        return self.directory.with_name(
+            f"{self.directory.stem[:-_TOKEN_CHARACTERS]}{_token()}.herdbook-old"
+        )
+
     def release(self) -> None:
         """Lets go of the directory, wherever it is now; again does nothing."""
         descriptor, self._descriptor = self._descriptor, -1
@@ -60,6 +67,10 @@ def sweep(parent: Path) -> None:
         for path in parent.iterdir():
             if _STAGED.fullmatch(path.name):
                 _remove_unclaimed(path)
+
+
+def _token() -> str:
+    return secrets.token_hex(_TOKEN_CHARACTERS // 2)
 
 
 def _cut(name: str) -> str:

@@ -8,13 +8,28 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
+from herdbook.errors import DestinationUnusable
+
 _MOUNTS: Final = Path("/proc/self/mountinfo")
 _MOUNT_POINT: Final = 4
 """Which word of a line, as proc_pid_mountinfo(5) has it."""
 _ESCAPED: Final = re.compile(rb"\\([0-7]{3})")
 
 
-def mount_point_in(directory: Path) -> Path | None:
+def check_mounts(directory: Path) -> None:
+    """Checks that nothing is mounted at a directory or below it.
+
+    Raises:
+        DestinationUnusable: Something is.
+    """
+    mounted = _mount_point_in(directory)
+    if mounted is not None:
+        raise DestinationUnusable(
+            f"{mounted} is a mount point, which cannot be replaced: name a directory without."
+        )
+
+
+def _mount_point_in(directory: Path) -> Path | None:
     """Returns a mount point that a directory is, or that lies in it; None if there is none.
 
     Only Linux tells of those that lie in it, and of those of a directory's own file system.
@@ -23,8 +38,10 @@ def mount_point_in(directory: Path) -> Path | None:
         return directory
     real = os.path.realpath(directory)
     with suppress(OSError):
-        for line in _MOUNTS.read_bytes().splitlines():
-            point = Path(os.fsdecode(_ESCAPED.sub(_character, line.split()[_MOUNT_POINT])))
+        # What else is space to Python may be in a name.
+        for line in _MOUNTS.read_bytes().removesuffix(b"\n").split(b"\n"):
+            name = line.split(b" ")[_MOUNT_POINT]
+            point = Path(os.fsdecode(_ESCAPED.sub(_character, name)))
             if point.is_relative_to(real):
                 return point
     return None

@@ -23,7 +23,7 @@ from herdbook.transfer.destinations import StagedDirectory, making
 from herdbook.transfer.fetching import Bytes, ChunkSource
 from herdbook.transfer.leftovers import sweep
 from herdbook.transfer.meter import Meter
-from herdbook.transfer.mounts import mount_point_in
+from herdbook.transfer.mounts import check_mounts
 from herdbook.transfer.verifying import verify_directory
 from herdbook.transfer.workers import work_off
 from herdbook.transport.caller import Caller
@@ -139,11 +139,7 @@ def _check_usable(
             return
         if not is_directory:
             raise DestinationUnusable(f"{destination} is a file, and a version is a directory.")
-        mounted = mount_point_in(destination)
-        if mounted is not None:
-            raise DestinationUnusable(
-                f"{mounted} is a mount point, which cannot be replaced: name a directory without."
-            )
+        check_mounts(destination)
         if _holds_working_directory(destination):
             raise DestinationUnusable(
                 f"{destination} holds the working directory, which a pull would replace: "

@@ -191,6 +191,8 @@ class Upload:
         found = self._persistently(artifacts.find_missing_chunks(self._model, chunks), attempts)
         self._direct_offered, missing = found.direct, found.digests
         present = chunks.keys() - missing
+        with self._lock:
+            self._sent -= missing
         self._meter.add(
             moved_bytes=-_size(chunks, sent & missing), saved_bytes=_size(chunks, present - sent)
         )

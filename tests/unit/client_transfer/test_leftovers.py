@@ -13,9 +13,9 @@ import pytest
 from herdbook.core.planning import Place
 from herdbook.core.values import ChunkRef, File, Manifest
 from herdbook.errors import DestinationExists, DestinationUnusable
-from herdbook.transfer import destinations, leftovers
+from herdbook.transfer import destinations, leftovers, mounts
 from herdbook.transfer.destinations import StagedDirectory
-from herdbook.transfer.exchanging import exchange, exchange_in_steps
+from herdbook.transfer.exchanging import exchange
 from herdbook.transfer.leftovers import sweep
 
 MANIFEST = Manifest((File("a/b", (ChunkRef(bytes(32), 4),)),))
@@ -198,6 +198,71 @@ def test_a_destination_that_goes_at_the_last_moment_is_free(
     assert names(old.parent) == ["model"]
 
 
+def between_the_steps(act: Callable[[], object], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Has something happen when the destination has been moved aside."""
+    rename, acts = Path.rename, [act]
+
+    def late(path: Path, to: Path) -> Path:
+        if path.suffix == ".herdbook-partial" and [*path.parent.glob(".*.herdbook-old")]:
+            while acts:
+                acts.pop()()
+        return rename(path, to)
+
+    monkeypatch.setattr(Path, "rename", late)
+
+
+@pytest.mark.parametrize("exchanging", ["in steps"], indirect=True)
+@pytest.mark.usefixtures("exchanging")
+def test_what_another_pull_puts_there_between_the_steps_is_replaced_too(
+    old: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    between_the_steps(lambda: publish(old), monkeypatch)
+    publish(old)
+    assert names(old) == ["a"]
+    assert names(old.parent) == ["model"]
+
+
+@pytest.mark.parametrize("exchanging", ["in steps"], indirect=True)
+@pytest.mark.usefixtures("exchanging")
+def test_what_fails_between_the_steps_is_undone(old: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail() -> None:
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    between_the_steps(fail, monkeypatch)
+    with pytest.raises(DestinationUnusable, match="Input/output error"):
+        publish(old)
+    assert names(old) == ["old"]
+    assert names(old.parent) == ["model"]
+
+
+def test_a_sweep_may_remove_what_has_been_replaced(
+    old: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    exchange = StagedDirectory._exchange
+
+    def exchange_and_sweep(staged: StagedDirectory) -> None:
+        exchange(staged)
+        sweep(old.parent)
+
+    monkeypatch.setattr(StagedDirectory, "_exchange", exchange_and_sweep)
+    publish(old)
+    assert names(old) == ["a"]
+    assert names(old.parent) == ["model"]
+
+
+def test_what_is_mounted_below_meanwhile_is_not_replaced(
+    old: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    staged = StagedDirectory(old, MANIFEST)
+    told = old.with_name("mountinfo")
+    told.write_bytes(b"1 0 0:1 / /a\rb rw - tmpfs a\rb rw\n2 1 0:1 / %b/x rw\n" % bytes(old))
+    monkeypatch.setattr(mounts, "_MOUNTS", told)
+    with pytest.raises(DestinationUnusable, match="model/x is a mount point"):
+        staged.publish(overwrite=True)
+    staged.discard()
+    assert names(old) == ["old"]
+
+
 @pytest.mark.usefixtures("exchanging")
 def test_what_another_pull_puts_there_at_the_last_moment_is_replaced_too(
     old: Path, monkeypatch: pytest.MonkeyPatch
@@ -216,13 +281,6 @@ def test_what_comes_meanwhile_is_not_replaced_unasked(tmp_path: Path) -> None:
     staged.discard()
     assert names(tmp_path) == ["model"]
     assert names(tmp_path / "model") == ["mine"]
-
-
-def test_what_cannot_be_replaced_in_steps_is_put_back(old: Path) -> None:
-    with pytest.raises(FileNotFoundError):
-        exchange_in_steps(old.with_name("nothing"), old)
-    assert names(old.parent) == ["model"]
-    assert names(old) == ["old"]
 
 
 def test_directories_change_places(tmp_path: Path) -> None:
@@ -245,8 +303,10 @@ def test_what_takes_its_place_while_another_pull_looks_at_it_is_no_leftover(
         if not (tmp_path / "model").exists():
             staged.publish(overwrite=False)
             staged._claim.release()
+            (staged._directory / "mine").mkdir(parents=True)
         lock(descriptor)
 
     monkeypatch.setattr(leftovers, "_lock", publish_first)
     sweep(tmp_path)
     assert names(tmp_path / "model") == ["a"]
+    assert names(staged._directory) == ["mine"]

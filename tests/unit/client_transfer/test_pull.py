@@ -361,7 +361,7 @@ def test_an_overwrite_that_fails_leaves_the_old_files(
     assert tree(tmp_path / "out") == {"old": b"old"}
 
 
-def test_an_overwrite_whose_last_step_fails_puts_the_old_files_back(
+def test_an_overwrite_that_may_not_take_the_place_leaves_the_old_files(
     client: Client, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "out").mkdir()

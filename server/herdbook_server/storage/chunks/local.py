@@ -404,6 +404,8 @@ def _stored_chunk(first: str, entry: os.DirEntry[str]) -> StoredChunk | None:
         return None
     try:
         status = entry.stat()
-    except FileNotFoundError:
+    except OSError as error:
+        if error.errno not in _NO_CHUNK:
+            raise
         return None
     return StoredChunk(digest, status.st_size, status.st_mtime_ns // 1000)
