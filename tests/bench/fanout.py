@@ -82,7 +82,9 @@ async def run(options: Options) -> list[Row]:
     if not PROGRAM.exists():
         return [Note("There is no Go program yet: `make interop` builds it.")]
     if resource.getrlimit(resource.RLIMIT_NOFILE)[0] < options.watches + SPARE_FILES:
-        return [Note(f"Too few open files are allowed: `ulimit -n {options.watches * 2}`.")]
+        return [
+            Note(f"Too few open files are allowed: `ulimit -n {options.watches + SPARE_FILES}`.")
+        ]
     rows: list[Row] = []
     for connections in (max(1, options.watches // WATCHES_PER_CONNECTION), options.watches):
         with bare_server(options.home) as bare:

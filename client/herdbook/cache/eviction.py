@@ -12,8 +12,8 @@ from pathlib import Path
 
 from herdbook.cache.good import GoodRecords
 from herdbook.cache.layout import Layout, children, remove_whatever
-from herdbook.cache.locks import try_lock, wait_for_lock
 from herdbook.errors import LocalDiskFull
+from herdbook.locks import try_lock, wait_for_lock
 
 ABANDONED_SECONDS = 3600.0
 """Temporary files that are older belong to nobody."""

@@ -11,10 +11,10 @@ from herdbook.cache.contents import damaged_files, is_well_formed, strays
 from herdbook.cache.eviction import Entry, Evictor
 from herdbook.cache.good import GoodRecords
 from herdbook.cache.layout import PREFIX, Layout, remove_whatever
-from herdbook.cache.locks import try_lock
 from herdbook.cache.manifests import read_manifest
 from herdbook.core.manifests import MAX_CHUNK_BYTES
 from herdbook.files import read_at_most
+from herdbook.locks import try_lock
 
 
 @dataclass(frozen=True, slots=True)

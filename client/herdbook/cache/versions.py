@@ -28,12 +28,12 @@ from herdbook.cache.layout import (
     touch,
     write_atomically,
 )
-from herdbook.cache.locks import FileLock, wait_for_lock
 from herdbook.cache.manifests import digest_of, encode, read_manifest
 from herdbook.core.manifests import manifest_of
 from herdbook.core.values.artifacts import ChunkRef, File, Manifest
 from herdbook.errors import ChecksumMismatch
 from herdbook.files import sync, sync_all
+from herdbook.locks import FileLock, wait_for_lock
 
 TakeChunk: TypeAlias = Callable[[ChunkRef, bytes | memoryview], None]
 """Takes a chunk, hashed and valid during the call; called by several threads at once."""

@@ -30,11 +30,11 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Final
 
-from herdbook.cache.locks import FileLock, try_lock
 from herdbook.core.layouts import Layout
 from herdbook.core.values import Resolution
 from herdbook.errors import DestinationExists, FailedPrecondition
 from herdbook.files import sync, sync_all
+from herdbook.locks import FileLock, try_lock
 from herdbook.transfer.destinations import making
 
 _PRIVATE: Final = ".herdbook"

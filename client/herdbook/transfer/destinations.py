@@ -5,7 +5,6 @@ from __future__ import annotations
 import errno
 import os
 import shutil
-import stat
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -15,14 +14,12 @@ from herdbook.core.planning import Place
 from herdbook.core.values import Manifest
 from herdbook.errors import DestinationExists, DestinationUnusable, LocalDiskFull
 from herdbook.files import sync, sync_all, write_at
-from herdbook.transfer.exchanging import UNSUPPORTED, exchange, exchange_in_steps
+from herdbook.transfer.exchanging import UNSUPPORTED, exchange
 from herdbook.transfer.leftovers import Claim
-from herdbook.transfer.mounts import check_mounts
+from herdbook.transfer.mounts import check_mounts, remove_tree
 
 _FULL: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 _OCCUPIED: Final = frozenset({errno.ENOTEMPTY, errno.EEXIST, errno.ENOTDIR})
-_CHANGED: Final = frozenset({errno.ENOENT, errno.ENOTEMPTY, errno.EEXIST})
-"""Another pull has been there between a look and what was done about it."""
 
 
 @contextmanager
@@ -74,8 +71,6 @@ class StagedDirectory:
             _check_space(destination.parent, manifest.size_bytes)
             self._claim = Claim(destination)
         self._directory = self._claim.directory
-        self._asides: list[Path] = []
-        """Where what is replaced may lie, besides in the directory."""
         self._paths = [self._directory.joinpath(*f.path.split("/")) for f in manifest.files]
         try:
             with making(destination):
@@ -111,8 +106,6 @@ class StagedDirectory:
                     raise DestinationExists(f"{self._destination} holds something else.")
                 if self._replace():
                     break
-            for aside in self._asides:
-                shutil.rmtree(aside, ignore_errors=True)
             # A directory may be writable and not readable: then it cannot be synced.
             with suppress(PermissionError):
                 sync(self._destination.parent)
@@ -128,46 +121,73 @@ class StagedDirectory:
         return True
 
     def _replace(self) -> bool:
-        """Has the directory change places with what is to go; returns False if that is gone."""
-        try:
-            self._check_directory(self._destination)
-            check_mounts(self._destination)
-            self._exchange()
-        except OSError as error:
-            if error.errno not in _CHANGED:
-                raise
-            return False
-        try:
-            self._check_directory(self._directory)
-        except FileNotFoundError:
-            # Another pull has removed what is replaced already.
-            return True
-        except DestinationUnusable:
-            # It came at the last moment.
-            self._exchange()
-            raise
-        return True
-
-    def _check_directory(self, path: Path) -> None:
-        if not stat.S_ISDIR(path.lstat().st_mode):
-            raise DestinationUnusable(f"{self._destination} has become something else meanwhile.")
-
-    def _exchange(self) -> None:
+        """Has the directory change places with what is to go; returns False if that has changed."""
+        self._check_directory(self._destination)
+        check_mounts(self._destination)
         try:
             exchange(self._directory, self._destination)
+        except FileNotFoundError:
+            return False
         except OSError as error:
             if error.errno not in UNSUPPORTED:
                 raise
-            self._asides.append(self._claim.new_aside())
-            exchange_in_steps(self._directory, self._destination, aside=self._asides[-1])
+            return self._replace_in_steps()
+        try:
+            self._check_directory(self._directory)
+        except DestinationUnusable:
+            # It came at the last moment.
+            self._undo_exchange()
+            raise
+        return True
+
+    def _undo_exchange(self) -> None:
+        try:
+            exchange(self._directory, self._destination)
+        except FileNotFoundError:
+            self._directory.rename(self._destination)
+
+    def _replace_in_steps(self) -> bool:
+        """Does the same where the file system cannot: for an instant, nothing is there."""
+        aside = self._claim.new_aside()
+        try:
+            self._destination.rename(aside)
+            self._check_directory(aside)
+            taken = not self._move()
+        except BaseException as failure:
+            self._put_back(aside)
+            if isinstance(failure, FileNotFoundError):
+                return False
+            raise
+        if taken and not _is_directory(self._destination):
+            self._put_back(aside)
+        # What is there now, another pull's, has replaced it, or this has.
+        remove_tree(aside)
+        return not taken
+
+    def _put_back(self, aside: Path) -> None:
+        try:
+            aside.rename(self._destination)
+        except FileNotFoundError:
+            return
+        except OSError as error:
+            raise DestinationUnusable(
+                f"{self._destination} was taken meanwhile; what was there is {aside} now."
+            ) from error
+
+    def _check_directory(self, path: Path) -> None:
+        if os.path.lexists(path) and not _is_directory(path):
+            raise DestinationUnusable(f"{self._destination} has become something else meanwhile.")
 
     def discard(self) -> None:
         """Removes what was written, if it has not been published, or what it has replaced.
 
         What cannot be removed now is left to the next pull.
         """
-        shutil.rmtree(self._directory, ignore_errors=True)
         self._claim.release()
+
+
+def _is_directory(path: Path) -> bool:
+    return path.is_dir() and not path.is_symlink()
 
 
 def _directories(paths: list[Path], root: Path) -> Iterator[Path]:

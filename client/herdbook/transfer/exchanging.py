@@ -5,11 +5,12 @@ from __future__ import annotations
 import errno
 import os
 import sys
-from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
-UNSUPPORTED: Final = frozenset({errno.ENOSYS, errno.EINVAL, errno.ENOTSUP, errno.EOPNOTSUPP})
+UNSUPPORTED: Final = frozenset(
+    {errno.ENOSYS, errno.EINVAL, errno.ENOTSUP, errno.EOPNOTSUPP, errno.EXDEV}
+)
 """Errors that say that a file system, or the operating system, cannot exchange."""
 
 _AT_FDCWD: Final = -100
@@ -37,19 +38,3 @@ def exchange(path: Path, other: Path) -> None:
     if failed:
         number = ctypes.get_errno()
         raise OSError(number, os.strerror(number), str(path), None, str(other))
-
-
-def exchange_in_steps(path: Path, other: Path, *, aside: Path) -> None:
-    """Does the same where the file system cannot, and leaves nothing at `other` for an instant.
-
-    What lay there is at `aside`, a new name, if the process is killed meanwhile, or if something
-    else takes the place.
-    """
-    other.rename(aside)
-    try:
-        path.rename(other)
-    except BaseException:
-        with suppress(OSError):
-            aside.rename(other)
-        raise
-    aside.rename(path)

@@ -2,106 +2,97 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import re
 import secrets
-import shutil
+from contextlib import suppress
 from pathlib import Path
+from typing import Final
 
-try:
-    import fcntl
-except ImportError:  # Windows
-    fcntl = None  # type: ignore[assignment]
+from herdbook.locks import FileLock, try_lock
+from herdbook.transfer.mounts import remove_tree
 
-_NAME_BYTES = 200
-_SUFFIX = ".herdbook-partial"
-_TOKEN_CHARACTERS = 16
-_STAGED = re.compile(rf"\..*\.[0-9a-f]{{{_TOKEN_CHARACTERS}}}\{_SUFFIX}", re.DOTALL)
+_NAME_BYTES: Final = 200
+_STAGED: Final = ".herdbook-partial"
+_LOCK: Final = ".herdbook-lock"
+_ASIDE: Final = ".herdbook-old"
+_LOCKS: Final = re.compile(rf"\..*\.[0-9a-f]{{16}}\{_LOCK}", re.DOTALL)
 
 
 class Claim:
-    """A new directory that belongs to a pull under way; a claim of a process that dies is void."""
+    """A new directory that belongs to a pull under way; a claim of a process that dies is void.
+
+    A lock on a file beside it says so. On the directory itself it would be known to this host
+    alone where other hosts share the file system.
+    """
 
     def __init__(self, destination: Path) -> None:
         """Makes the directory beside its destination."""
-        while True:
-            name = f".{_cut(destination.name)}.{_token()}{_SUFFIX}"
-            self.directory = destination.parent / name
+        self._destination = destination
+        self._lock: FileLock | None = None
+        while not self._take(self._new_path(_LOCK)):
+            pass
+        try:
             self.directory.mkdir()
-            try:
-                self._descriptor = _open(self.directory)
-            except FileNotFoundError:
-                continue
-            try:
-                _lock(self._descriptor)
-            except BlockingIOError:
-                # Another pull looks whether it is a leftover, and may be removing it.
-                self.release()
-                with contextlib.suppress(OSError):
-                    self.directory.rmdir()
-                continue
-            except OSError:  # a file system without locks
-                pass
-            if _is_at(self.directory, self._descriptor):
-                return
-            # Another pull took it for a leftover before it was locked.
+        except BaseException:
             self.release()
+            raise
+
+    def _take(self, lock: Path) -> bool:
+        """Makes the file; returns False if another pull takes that for a leftover."""
+        self._lock_path = lock
+        self.directory = lock.with_suffix(_STAGED)
+        try:
+            self._lock = try_lock(lock, exclusive=True)
+        except OSError:
+            # Either there are no locks, and leftovers nobody removes, or no file can be made.
+            lock.touch()
+            return True
+        return self._lock is not None
 
     def new_aside(self) -> Path:
         """Makes up a name beside the destination for what is moved out of the way."""
-        return self.directory.with_name(
-            f"{self.directory.stem[:-_TOKEN_CHARACTERS]}{_token()}.herdbook-old"
-        )
+        return self._new_path(_ASIDE)
+
+    def _new_path(self, suffix: str) -> Path:
+        name = f".{_cut(self._destination.name)}.{secrets.token_hex(8)}{suffix}"
+        return self._destination.with_name(name)
 
     def release(self) -> None:
-        """Lets go of the directory, wherever it is now; again does nothing."""
-        descriptor, self._descriptor = self._descriptor, -1
-        if descriptor >= 0:
-            os.close(descriptor)
+        """Removes the directory, if it is still there, and lets go of it.
+
+        What cannot be removed now is left to the next pull.
+        """
+        _remove(self.directory, self._lock_path)
+        if self._lock is not None:
+            self._lock.release()
 
 
 def sweep(parent: Path) -> None:
     """Removes what killed pulls have left in a directory, as far as that can be told and done."""
-    with contextlib.suppress(OSError):
+    with suppress(OSError):
         for path in parent.iterdir():
-            if _STAGED.fullmatch(path.name):
+            if _LOCKS.fullmatch(path.name):
                 _remove_unclaimed(path)
 
 
-def _token() -> str:
-    return secrets.token_hex(_TOKEN_CHARACTERS // 2)
+def _remove_unclaimed(path: Path) -> None:
+    with suppress(OSError):
+        lock = try_lock(path, exclusive=True)
+        if lock is not None:
+            with lock:
+                _remove(path.with_suffix(_STAGED), path)
+
+
+def _remove(directory: Path, lock_path: Path) -> None:
+    remove_tree(directory)
+    # The lock tells the next pull of what is left.
+    with suppress(OSError):
+        if not os.path.lexists(directory):
+            lock_path.unlink(missing_ok=True)
 
 
 def _cut(name: str) -> str:
     while len(os.fsencode(name)) > _NAME_BYTES:
         name = name[:-1]
     return name
-
-
-def _remove_unclaimed(path: Path) -> None:
-    with contextlib.suppress(OSError):
-        descriptor = _open(path)
-        try:
-            _lock(descriptor)
-            # It may have taken its place meanwhile.
-            if _is_at(path, descriptor):
-                shutil.rmtree(path, ignore_errors=True)
-        finally:
-            os.close(descriptor)
-
-
-def _open(path: Path) -> int:
-    return os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
-
-
-def _lock(descriptor: int) -> None:
-    """Locks a directory; raises OSError if somebody has it, or if it cannot be locked."""
-    fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-
-
-def _is_at(path: Path, descriptor: int) -> bool:
-    try:
-        return os.path.samestat(path.stat(follow_symlinks=False), os.fstat(descriptor))
-    except FileNotFoundError:
-        return False

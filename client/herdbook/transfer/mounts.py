@@ -1,9 +1,10 @@
-"""Where file systems are mounted, which no pull may replace."""
+"""Where file systems are mounted, which no pull may replace or empty."""
 
 from __future__ import annotations
 
 import os
 import re
+import shutil
 from contextlib import suppress
 from pathlib import Path
 from typing import Final
@@ -29,6 +30,12 @@ def check_mounts(directory: Path) -> None:
         )
 
 
+def remove_tree(directory: Path) -> None:
+    """Removes a directory as far as it can be, unless something is mounted in it."""
+    if _mount_point_in(directory) is None:
+        shutil.rmtree(directory, ignore_errors=True)
+
+
 def _mount_point_in(directory: Path) -> Path | None:
     """Returns a mount point that a directory is, or that lies in it; None if there is none.
 
@@ -39,7 +46,7 @@ def _mount_point_in(directory: Path) -> Path | None:
     real = os.path.realpath(directory)
     with suppress(OSError):
         # What else is space to Python may be in a name.
-        for line in _MOUNTS.read_bytes().removesuffix(b"\n").split(b"\n"):
+        for line in _MOUNTS.read_bytes().split(b"\n")[:-1]:
             name = line.split(b" ")[_MOUNT_POINT]
             point = Path(os.fsdecode(_ESCAPED.sub(_character, name)))
             if point.is_relative_to(real):

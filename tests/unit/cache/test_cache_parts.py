@@ -14,11 +14,11 @@ from herdbook.cache.contents import copy_chunks, damaged_files, stretches
 from herdbook.cache.eviction import ABANDONED_SECONDS, remove_abandoned
 from herdbook.cache.good import KEPT_SECONDS, GoodRecords
 from herdbook.cache.layout import Layout, write_atomically
-from herdbook.cache.locks import try_lock, wait_for_lock
 from herdbook.cache.manifests import digest_of, encode, read_manifest
 from herdbook.core import manifests
 from herdbook.core.values import ChunkRef, File, Manifest, Resolution
 from herdbook.errors import Cancelled
+from herdbook.locks import try_lock, wait_for_lock
 from tests.unit.cache.sources import MemorySource
 
 CHUNKS = st.builds(

@@ -153,4 +153,4 @@ def test_a_file_is_no_cache(herdbook: CommandLine, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("mine")
     result = herdbook("cache", "verify", "--cache-dir", str(tmp_path / "file"))
     assert result.exit_code == ExitCode.USAGE
-    assert "--cache-dir" in result.output
+    assert "is a file" in " ".join(result.output.replace("│", " ").split())

@@ -10,15 +10,18 @@ from pathlib import Path
 
 import pytest
 
+from herdbook import locks
 from herdbook.core.planning import Place
 from herdbook.core.values import ChunkRef, File, Manifest
 from herdbook.errors import DestinationExists, DestinationUnusable
+from herdbook.locks import FileLock
 from herdbook.transfer import destinations, leftovers, mounts
 from herdbook.transfer.destinations import StagedDirectory
 from herdbook.transfer.exchanging import exchange
 from herdbook.transfer.leftovers import sweep
 
 MANIFEST = Manifest((File("a/b", (ChunkRef(bytes(32), 4),)),))
+OTHER = Manifest((File("other", ()),))
 
 KILLED = """
 import os, signal, sys
@@ -37,7 +40,8 @@ def names(directory: Path) -> list[str]:
 
 def test_the_next_pull_removes_what_a_killed_one_left(tmp_path: Path) -> None:
     subprocess.run([sys.executable, "-c", KILLED, str(tmp_path / "x")], check=False, timeout=60)
-    (left,) = names(tmp_path)
+    lock, left = names(tmp_path)
+    assert lock.endswith(".herdbook-lock")
     assert left.endswith(".herdbook-partial")
     sweep(tmp_path)
     assert names(tmp_path) == []
@@ -54,33 +58,60 @@ def test_pulls_under_way_leave_each_other_alone(tmp_path: Path) -> None:
     assert names(tmp_path) == ["first", "second"]
 
 
-def test_a_directory_that_another_pull_looks_at_is_left_to_it(
+def test_a_name_that_another_pull_looks_at_is_left_to_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    lock, seen = leftovers._lock, []
+    try_lock, seen = leftovers.try_lock, []
 
-    def locked_once(descriptor: int) -> None:
-        seen.append(Path(f"/proc/self/fd/{descriptor}").readlink())
-        if len(seen) == 1:
-            raise BlockingIOError
-        lock(descriptor)
+    def try_lock_again(path: Path, *, exclusive: bool) -> FileLock | None:
+        seen.append(path)
+        return None if len(seen) == 1 else try_lock(path, exclusive=exclusive)
 
-    monkeypatch.setattr(leftovers, "_lock", locked_once)
+    monkeypatch.setattr(leftovers, "try_lock", try_lock_again)
     claim = leftovers.Claim(tmp_path / "out")
     assert len(set(seen)) == 2
-    assert claim.directory == seen[1]
-    assert names(tmp_path) == [claim.directory.name]
+    assert names(tmp_path) == [seen[1].name, claim.directory.name]
     claim.release()
+    assert names(tmp_path) == []
 
 
 def test_what_no_pull_has_left_is_left_alone(tmp_path: Path) -> None:
-    (tmp_path / ".mine.partial").mkdir()
     outside = tmp_path / "outside"
-    outside.mkdir()
-    link = f".x.{16 * 'a'}.herdbook-partial"
-    (tmp_path / link).symlink_to(outside)
+    (outside / "mine").mkdir(parents=True)
+    (tmp_path / ".mine.herdbook-lock").touch()
+    (tmp_path / f".x.{16 * 'a'}.herdbook-partial").symlink_to(outside)
+    (tmp_path / f".x.{16 * 'a'}.herdbook-lock").touch()
+    (tmp_path / f".y.{16 * 'b'}.herdbook-lock").mkdir()
+    before = names(tmp_path)
     sweep(tmp_path)
-    assert names(tmp_path) == sorted([".mine.partial", link, "outside"])
+    assert names(tmp_path) == before
+    assert names(outside) == ["mine"]
+
+
+def test_what_cannot_be_removed_now_is_left_to_the_next_pull(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    staged = StagedDirectory(tmp_path / "out", MANIFEST)
+    with monkeypatch.context() as patched:
+        patched.setattr(leftovers, "remove_tree", lambda _: None)
+        staged.discard()
+    assert len(names(tmp_path)) == 2
+    sweep(tmp_path)
+    assert names(tmp_path) == []
+
+
+def test_without_locks_nothing_is_taken_for_a_leftover(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object) -> None:
+        raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
+
+    monkeypatch.setattr(locks.fcntl, "flock", refuse)
+    staged = StagedDirectory(tmp_path / "out", MANIFEST)
+    sweep(tmp_path)
+    staged.publish(overwrite=False)
+    staged.discard()
+    assert names(tmp_path) == ["out"]
 
 
 KILLED_WHILE_REPLACING = """
@@ -120,10 +151,10 @@ def exchanging(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) 
     return str(request.param)
 
 
-def publish(destination: Path, *, overwrite: bool = True) -> None:
-    staged = StagedDirectory(destination, MANIFEST)
+def publish(destination: Path, manifest: Manifest = MANIFEST) -> None:
+    staged = StagedDirectory(destination, manifest)
     try:
-        staged.publish(overwrite=overwrite)
+        staged.publish(overwrite=True)
     finally:
         staged.discard()
 
@@ -136,7 +167,7 @@ def test_a_pull_killed_while_it_replaces_leaves_the_old_or_the_new(
         [sys.executable, "-c", KILLED_WHILE_REPLACING, str(old), moment], check=False, timeout=60
     )
     assert names(old) == stays
-    assert len(names(old.parent)) == 2
+    assert len(names(old.parent)) == 3
     sweep(old.parent)
     assert names(old.parent) == ["model"]
     assert names(old) == stays
@@ -163,14 +194,14 @@ def test_a_file_that_takes_the_destination_s_place_meanwhile_stays(old: Path) ->
 
 def at_the_last_moment(act: Callable[[], object], monkeypatch: pytest.MonkeyPatch) -> None:
     """Has something happen between the look at the destination and the exchange."""
-    exchange, acts = StagedDirectory._exchange, [act]
+    exchange, acts = destinations.exchange, [act]
 
-    def late(staged: StagedDirectory) -> None:
+    def late(path: Path, other: Path) -> None:
         while acts:
             acts.pop()()
-        exchange(staged)
+        exchange(path, other)
 
-    monkeypatch.setattr(StagedDirectory, "_exchange", late)
+    monkeypatch.setattr(destinations, "exchange", late)
 
 
 @pytest.mark.usefixtures("exchanging")
@@ -216,10 +247,23 @@ def between_the_steps(act: Callable[[], object], monkeypatch: pytest.MonkeyPatch
 def test_what_another_pull_puts_there_between_the_steps_is_replaced_too(
     old: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    between_the_steps(lambda: publish(old), monkeypatch)
+    between_the_steps(lambda: publish(old, OTHER), monkeypatch)
     publish(old)
     assert names(old) == ["a"]
     assert names(old.parent) == ["model"]
+
+
+@pytest.mark.parametrize("exchanging", ["in steps"], indirect=True)
+@pytest.mark.usefixtures("exchanging")
+def test_a_file_that_comes_between_the_steps_stays_and_the_old_is_named(
+    old: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    between_the_steps(lambda: old.write_text("mine"), monkeypatch)
+    with pytest.raises(DestinationUnusable, match=r"what was there is .*\.herdbook-old now"):
+        publish(old)
+    assert old.read_text() == "mine"
+    (aside,) = old.parent.glob(".*.herdbook-old")
+    assert names(aside) == ["old"]
 
 
 @pytest.mark.parametrize("exchanging", ["in steps"], indirect=True)
@@ -235,19 +279,55 @@ def test_what_fails_between_the_steps_is_undone(old: Path, monkeypatch: pytest.M
     assert names(old.parent) == ["model"]
 
 
-def test_a_sweep_may_remove_what_has_been_replaced(
+def test_a_sweep_leaves_alone_what_is_being_replaced(
     old: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    exchange = StagedDirectory._exchange
+    exchange, seen = destinations.exchange, []
 
-    def exchange_and_sweep(staged: StagedDirectory) -> None:
-        exchange(staged)
+    def exchange_and_sweep(path: Path, other: Path) -> None:
+        exchange(path, other)
         sweep(old.parent)
+        seen.append(names(path))
 
-    monkeypatch.setattr(StagedDirectory, "_exchange", exchange_and_sweep)
+    monkeypatch.setattr(destinations, "exchange", exchange_and_sweep)
     publish(old)
+    assert seen == [["old"]]
     assert names(old) == ["a"]
     assert names(old.parent) == ["model"]
+
+
+def test_a_file_that_comes_at_the_last_moment_and_goes_again_leaves_nothing(
+    old: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    exchange = destinations.exchange
+
+    def late(path: Path, other: Path) -> None:
+        shutil.rmtree(old)
+        old.write_text("mine")
+        exchange(path, other)
+        shutil.rmtree(old)
+
+    monkeypatch.setattr(destinations, "exchange", late)
+    with pytest.raises(DestinationUnusable, match="something else"):
+        publish(old)
+    assert old.read_text() == "mine"
+
+
+def test_what_has_been_mounted_in_a_leftover_is_not_emptied(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    left = tmp_path / f".x.{16 * 'a'}.herdbook-partial"
+    (left / "volume" / "mine").mkdir(parents=True)
+    (tmp_path / f".x.{16 * 'a'}.herdbook-lock").touch()
+    told = tmp_path / "mountinfo"
+    told.write_bytes(b"2 1 0:1 / %b/volume rw\n" % bytes(left))
+    with monkeypatch.context() as patched:
+        patched.setattr(mounts, "_MOUNTS", told)
+        sweep(tmp_path)
+    assert names(left / "volume") == ["mine"]
+    told.unlink()
+    sweep(tmp_path)
+    assert names(tmp_path) == []
 
 
 def test_what_is_mounted_below_meanwhile_is_not_replaced(
@@ -267,7 +347,7 @@ def test_what_is_mounted_below_meanwhile_is_not_replaced(
 def test_what_another_pull_puts_there_at_the_last_moment_is_replaced_too(
     old: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    at_the_last_moment(lambda: publish(old), monkeypatch)
+    at_the_last_moment(lambda: publish(old, OTHER), monkeypatch)
     publish(old)
     assert names(old) == ["a"]
     assert names(old.parent) == ["model"]
@@ -291,22 +371,3 @@ def test_directories_change_places(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError) as raised:
         exchange(tmp_path / "one", tmp_path / "none")
     assert raised.value.filename2 == str(tmp_path / "none")
-
-
-def test_what_takes_its_place_while_another_pull_looks_at_it_is_no_leftover(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    staged = StagedDirectory(tmp_path / "model", MANIFEST)
-    lock = leftovers._lock
-
-    def publish_first(descriptor: int) -> None:
-        if not (tmp_path / "model").exists():
-            staged.publish(overwrite=False)
-            staged._claim.release()
-            (staged._directory / "mine").mkdir(parents=True)
-        lock(descriptor)
-
-    monkeypatch.setattr(leftovers, "_lock", publish_first)
-    sweep(tmp_path)
-    assert names(tmp_path / "model") == ["a"]
-    assert names(staged._directory) == ["mine"]

@@ -322,6 +322,7 @@ def test_a_pull_of_what_is_there_removes_what_a_killed_one_left(
 ) -> None:
     client.pull("m:1", tmp_path / "out")
     (tmp_path / f".out.{16 * 'a'}.herdbook-partial" / "half").mkdir(parents=True)
+    (tmp_path / f".out.{16 * 'a'}.herdbook-lock").touch()
     client.pull("m:1", tmp_path / "out")
     assert names(tmp_path) == ["model", "out"]
 

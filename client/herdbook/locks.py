@@ -1,7 +1,8 @@
-"""Locks between the processes of a host; a lock of a process that dies vanishes with it."""
+"""Locks on files between processes; a lock of a process that dies vanishes with it."""
 
 from __future__ import annotations
 
+import errno
 import os
 import time
 from collections.abc import Callable
@@ -9,7 +10,6 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from herdbook.cache.errors import CacheUnavailable
 from herdbook.errors import Cancelled
 
 try:
@@ -69,12 +69,10 @@ def try_lock(path: Path, *, exclusive: bool) -> FileLock | None:
     """Locks the file at `path`, made if need be; returns None if somebody holds it otherwise.
 
     Raises:
-        CacheUnavailable: This system has no such locks.
+        OSError: The file cannot be made, or locked; `ENOSYS` where the system has no such locks.
     """
     if fcntl is None:
-        raise CacheUnavailable(
-            "The cache needs file locks, which this operating system does not have."
-        )
+        raise OSError(errno.ENOSYS, "This operating system has no file locks", str(path))
     how = (fcntl.LOCK_EX if exclusive else fcntl.LOCK_SH) | fcntl.LOCK_NB
     while True:
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
