@@ -65,8 +65,10 @@ class FileLock:
         self.release()
 
 
-def try_lock(path: Path, *, exclusive: bool) -> FileLock | None:
+def try_lock(path: Path, *, exclusive: bool, create: bool = True) -> FileLock | None:
     """Locks the file at `path`, made if need be; returns None if somebody holds it otherwise.
+
+    A link in its place is not followed.
 
     Raises:
         OSError: The file cannot be made, or locked; `ENOSYS` where the system has no such locks.
@@ -74,11 +76,12 @@ def try_lock(path: Path, *, exclusive: bool) -> FileLock | None:
     if fcntl is None:
         raise OSError(errno.ENOSYS, "This operating system has no file locks", str(path))
     how = (fcntl.LOCK_EX if exclusive else fcntl.LOCK_SH) | fcntl.LOCK_NB
+    flags = os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW | (os.O_CREAT if create else 0)
     while True:
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+        descriptor = os.open(path, flags, 0o666)
         try:
             fcntl.flock(descriptor, how)
-            deleted = os.fstat(descriptor).st_nlink == 0
+            deleted = not _is_at(path, descriptor)
         except BlockingIOError:
             os.close(descriptor)
             return None
@@ -89,6 +92,13 @@ def try_lock(path: Path, *, exclusive: bool) -> FileLock | None:
             return FileLock(descriptor)
         # Whoever deleted the file held it; another file is the lock now.
         os.close(descriptor)
+
+
+def _is_at(path: Path, descriptor: int) -> bool:
+    try:
+        return os.path.samestat(path.lstat(), os.fstat(descriptor))
+    except FileNotFoundError:
+        return False
 
 
 def wait_for_lock(path: Path, *, exclusive: bool, cancelled: Callable[[], bool]) -> FileLock:

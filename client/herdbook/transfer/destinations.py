@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import shutil
+import stat
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -158,11 +159,15 @@ class StagedDirectory:
             if isinstance(failure, FileNotFoundError):
                 return False
             raise
-        if taken and not _is_directory(self._destination):
+        if not taken:
+            with suppress(OSError):
+                aside.rename(self._directory)
+            return True
+        if _is_something_else(self._destination):
             self._put_back(aside)
-        # What is there now, another pull's, has replaced it, or this has.
+        # Another pull has replaced it.
         remove_tree(aside)
-        return not taken
+        return False
 
     def _put_back(self, aside: Path) -> None:
         try:
@@ -175,7 +180,7 @@ class StagedDirectory:
             ) from error
 
     def _check_directory(self, path: Path) -> None:
-        if os.path.lexists(path) and not _is_directory(path):
+        if _is_something_else(path):
             raise DestinationUnusable(f"{self._destination} has become something else meanwhile.")
 
     def discard(self) -> None:
@@ -186,8 +191,12 @@ class StagedDirectory:
         self._claim.release()
 
 
-def _is_directory(path: Path) -> bool:
-    return path.is_dir() and not path.is_symlink()
+def _is_something_else(path: Path) -> bool:
+    """Whether there is anything that is no directory."""
+    try:
+        return not stat.S_ISDIR(path.lstat().st_mode)
+    except FileNotFoundError:
+        return False
 
 
 def _directories(paths: list[Path], root: Path) -> Iterator[Path]:

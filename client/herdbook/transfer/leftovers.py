@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 import secrets
@@ -13,6 +14,7 @@ from herdbook.locks import FileLock, try_lock
 from herdbook.transfer.mounts import remove_tree
 
 _NAME_BYTES: Final = 200
+_TRIES: Final = 100
 _STAGED: Final = ".herdbook-partial"
 _LOCK: Final = ".herdbook-lock"
 _ASIDE: Final = ".herdbook-old"
@@ -30,8 +32,8 @@ class Claim:
         """Makes the directory beside its destination."""
         self._destination = destination
         self._lock: FileLock | None = None
-        while not self._take(self._new_path(_LOCK)):
-            pass
+        if not any(self._take(self._new_path(_LOCK)) for _ in range(_TRIES)):
+            raise BlockingIOError(errno.EAGAIN, "Others lock every new file", str(destination))
         try:
             self.directory.mkdir()
         except BaseException:
@@ -45,8 +47,9 @@ class Claim:
         try:
             self._lock = try_lock(lock, exclusive=True)
         except OSError:
-            # Either there are no locks, and leftovers nobody removes, or no file can be made.
-            lock.touch()
+            # Without one, it is no leftover to anybody.
+            with suppress(OSError):
+                lock.unlink()
             return True
         return self._lock is not None
 
@@ -78,7 +81,7 @@ def sweep(parent: Path) -> None:
 
 def _remove_unclaimed(path: Path) -> None:
     with suppress(OSError):
-        lock = try_lock(path, exclusive=True)
+        lock = try_lock(path, exclusive=True, create=False)
         if lock is not None:
             with lock:
                 _remove(path.with_suffix(_STAGED), path)

@@ -67,6 +67,13 @@ def test_a_name_that_another_pull_looks_at_is_left_to_it(
         seen.append(path)
         return None if len(seen) == 1 else try_lock(path, exclusive=exclusive)
 
+    def never(path: Path, *, exclusive: bool) -> None:
+        pass
+
+    monkeypatch.setattr(leftovers, "try_lock", never)
+    with pytest.raises(BlockingIOError):
+        leftovers.Claim(tmp_path / "out")
+
     monkeypatch.setattr(leftovers, "try_lock", try_lock_again)
     claim = leftovers.Claim(tmp_path / "out")
     assert len(set(seen)) == 2
@@ -82,6 +89,7 @@ def test_what_no_pull_has_left_is_left_alone(tmp_path: Path) -> None:
     (tmp_path / f".x.{16 * 'a'}.herdbook-partial").symlink_to(outside)
     (tmp_path / f".x.{16 * 'a'}.herdbook-lock").touch()
     (tmp_path / f".y.{16 * 'b'}.herdbook-lock").mkdir()
+    (tmp_path / f".z.{16 * 'c'}.herdbook-lock").symlink_to(tmp_path / "victim")
     before = names(tmp_path)
     sweep(tmp_path)
     assert names(tmp_path) == before
@@ -106,8 +114,9 @@ def test_without_locks_nothing_is_taken_for_a_leftover(
     def refuse(*_: object) -> None:
         raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
 
-    monkeypatch.setattr(locks.fcntl, "flock", refuse)
-    staged = StagedDirectory(tmp_path / "out", MANIFEST)
+    with monkeypatch.context() as patched:
+        patched.setattr(locks.fcntl, "flock", refuse)
+        staged = StagedDirectory(tmp_path / "out", MANIFEST)
     sweep(tmp_path)
     staged.publish(overwrite=False)
     staged.discard()
@@ -264,6 +273,41 @@ def test_a_file_that_comes_between_the_steps_stays_and_the_old_is_named(
     assert old.read_text() == "mine"
     (aside,) = old.parent.glob(".*.herdbook-old")
     assert names(aside) == ["old"]
+
+
+@pytest.mark.parametrize("exchanging", ["in steps"], indirect=True)
+@pytest.mark.usefixtures("exchanging")
+def test_what_is_away_for_an_instant_is_nothing_else(
+    old: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another pull, in steps, has it aside while this one looks."""
+    looks_like, away = destinations._is_something_else, old.with_name("away")
+
+    def look(path: Path) -> bool:
+        if path != old:
+            return looks_like(path)
+        path.rename(away)
+        seen = looks_like(path)
+        away.rename(path)
+        return seen
+
+    monkeypatch.setattr(destinations, "_is_something_else", look)
+    publish(old)
+    assert names(old) == ["a"]
+    assert names(old.parent) == ["model"]
+
+
+@pytest.mark.parametrize("exchanging", ["in steps"], indirect=True)
+@pytest.mark.usefixtures("exchanging")
+def test_what_was_replaced_in_steps_is_left_to_the_next_pull(
+    old: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patched:
+        patched.setattr(leftovers, "remove_tree", lambda _: None)
+        publish(old)
+    assert len(names(old.parent)) == 3
+    sweep(old.parent)
+    assert names(old.parent) == ["model"]
 
 
 @pytest.mark.parametrize("exchanging", ["in steps"], indirect=True)
