@@ -109,18 +109,24 @@ def measure(options: Options, server: Server, bare: Server, connections: int) ->
     """Open the watches of both servers and move in turns; then once more beside deaf watches."""
     count = options.watches
     name = f"{count:,} watches, {connections:,} connections"
-    before = resident_memory_bytes(server.pid)
     with contextlib.ExitStack() as stack:
-        ours = stack.enter_context(crowd(server, WATCH_METHOD, count, connections))
-        grown = resident_memory_bytes(server.pid) - before
-        bares = stack.enter_context(crowd(bare, FAN_OUT_METHOD, count, connections))
+
+        def hold(server: Server, method: str) -> tuple[Crowd, float]:
+            before = resident_memory_bytes(server.pid)
+            held = stack.enter_context(crowd(server, method, count, connections))
+            return held, (resident_memory_bytes(server.pid) - before) / count / 1024
+
+        ours, ours_kib = hold(server, WATCH_METHOD)
+        bares, bares_kib = hold(bare, FAN_OUT_METHOD)
         move = stack.enter_context(alias_moves(server))
         tell = stack.enter_context(bare_tells(bare))
         yield Turns((ours.seconds,), (bares.seconds,)).compare(
             f"{name}: all open", baseline="bare", unit="s", better="lower"
         )
         yield Fact(f"{name}: refused or broken, and tried again", ours.retries, "")
-        yield Fact(f"{name}: memory of each in the server", grown / count / 1024, "KiB")
+        yield Turns((ours_kib,), (bares_kib,)).compare(
+            f"{name}: memory of each in the server", baseline="bare", unit="KiB", better="lower"
+        )
         versions = itertools.cycle([1, *range(3, VERSIONS + 1), 2])
         measures = [
             lambda: ours.move(move, next(versions)),

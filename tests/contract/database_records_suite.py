@@ -310,10 +310,10 @@ class RecordTests:
 
     async def test_replicas_live_until_their_lease_ends(self, database: Database) -> None:
         async with database.bookkeep() as records:
-            await records.replicas.put(report("r1"), expires_at_us=10)
-            await records.replicas.put(report("r2"), expires_at_us=20)
+            await records.replicas.put([report("r1")], expires_at_us=10)
+            await records.replicas.put([report("r2")], expires_at_us=20)
             await records.replicas.put(
-                report("r2", "team/cow@b", serving_version=0), expires_at_us=20
+                [report("r2", "team/cow@b", serving_version=0)], expires_at_us=20
             )
             keys = [("r2", "team/cow@champion"), ("r1", "team/cow@champion"), ("r9", "x")]
             assert await records.replicas.renew(keys, expires_at_us=15) == [("r9", "x")]
@@ -338,9 +338,9 @@ class RecordTests:
 
     async def test_a_report_replaces_the_one_before(self, database: Database) -> None:
         async with database.bookkeep() as records:
-            await records.replicas.put(report("r1"), expires_at_us=10)
+            await records.replicas.put([report("r1")], expires_at_us=10)
             failed = report("r1", failure="out of memory", version=2, reported_at_us=5)
-            await records.replicas.put(failed, expires_at_us=20)
+            await records.replicas.put([failed], expires_at_us=20)
             assert await records.replicas.live(now_us=15, limit=5) == [failed]
 
     async def test_convergence_counts_the_living_and_lists_some_failures(
@@ -349,13 +349,13 @@ class RecordTests:
         async with database.bookkeep() as records:
             for number in range(101):
                 failed = report(f"f{number:03}", version=2, state=ReplicaState.FAILED)
-                await records.replicas.put(failed, expires_at_us=20)
+                await records.replicas.put([failed], expires_at_us=20)
             serving = report("there", version=2, serving_version=2)
             failed_before = report("back", version=2, serving_version=2, state=ReplicaState.FAILED)
-            await records.replicas.put(serving, expires_at_us=20)
-            await records.replicas.put(failed_before, expires_at_us=20)
-            await records.replicas.put(report("gone"), expires_at_us=10)
-            await records.replicas.put(report("other", "team/cow@b"), expires_at_us=20)
+            await records.replicas.put([serving], expires_at_us=20)
+            await records.replicas.put([failed_before], expires_at_us=20)
+            await records.replicas.put([report("gone")], expires_at_us=10)
+            await records.replicas.put([report("other", "team/cow@b")], expires_at_us=20)
             seen = await records.replicas.convergence("team/cow@champion", 2, now_us=15)
             untargeted = await records.replicas.convergence("team/cow@champion", 0, now_us=15)
         assert (seen.replica_count, seen.converged_count, seen.failed_count) == (103, 2, 101)
@@ -368,17 +368,17 @@ class RecordTests:
     ) -> None:
         said, newcomer = report("r1"), report("r1", version=0, serving_version=0)
         async with database.bookkeep() as records:
-            await records.replicas.put(said, expires_at_us=20)
-            await records.replicas.add(newcomer, expires_at_us=20)
+            await records.replicas.put([said], expires_at_us=20)
+            await records.replicas.add([newcomer], expires_at_us=20)
             assert await records.replicas.live(now_us=15, limit=5) == [said]
-            await records.replicas.add(replace(newcomer, replica_id="r2"), expires_at_us=20)
+            await records.replicas.add([replace(newcomer, replica_id="r2")], expires_at_us=20)
             assert len(await records.replicas.live(now_us=15, limit=5)) == 2
 
     async def test_leases_are_extended_by_the_prefix_of_models(self, database: Database) -> None:
         async with database.bookkeep() as records:
             for replica_id, model in (("r1", "team/cow"), ("r1", "teams/cow"), ("r2", "team/cow")):
                 said = report(replica_id, f"{model}@champion", model=model)
-                await records.replicas.put(said, expires_at_us=10)
+                await records.replicas.put([said], expires_at_us=10)
             await records.replicas.renew_below([("r1", "team/"), ("r1", "tea%")], expires_at_us=20)
             live = await records.replicas.live(now_us=15, limit=9)
             assert [(one.replica_id, one.model) for one in live] == [("r1", "team/cow")]

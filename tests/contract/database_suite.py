@@ -148,7 +148,7 @@ class DatabaseTests:
         self, database: Database, raw: RawDatabase
     ) -> None:
         async with database.bookkeep() as records:
-            await records.replicas.put(report("r1"), expires_at_us=10)
+            await records.replicas.put([report("r1")], expires_at_us=10)
         assert await raw.fetch("SELECT replica_id FROM replicas") == [("r1",)]
         assert await database.revision() == 0
 
@@ -157,7 +157,7 @@ class DatabaseTests:
     ) -> None:
         with pytest.raises(Oops):  # noqa: PT012 - the block is what raises
             async with database.bookkeep() as records:
-                await records.replicas.put(report("r1"), expires_at_us=10)
+                await records.replicas.put([report("r1")], expires_at_us=10)
                 raise Oops
         assert await raw.fetch("SELECT replica_id FROM replicas") == []
 

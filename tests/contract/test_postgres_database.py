@@ -83,7 +83,7 @@ class TestPostgresDatabase(DatabaseTests, RecordTests, ChunkIndexTests, Manifest
         await add_model(database, "team/calf")
         await raw.fetch(KILL)
         async with database.bookkeep() as records:
-            await records.replicas.put(report("r1"), expires_at_us=1)
+            await records.replicas.put([report("r1")], expires_at_us=1)
         assert await database.revision() == 2
 
     async def test_a_write_whose_connection_is_killed_is_unavailable_and_leaves_no_trace(
@@ -119,7 +119,7 @@ class TestPostgresDatabase(DatabaseTests, RecordTests, ChunkIndexTests, Manifest
             asyncio.timeout(DEADLINE_SECONDS),
             database.bookkeep() as records,
         ):
-            await records.replicas.put(report("r1"), expires_at_us=1)
+            await records.replicas.put([report("r1")], expires_at_us=1)
 
     async def test_a_notification_wakes_whoever_waits(
         self, database: PostgresDatabase, neighbour: PostgresDatabase

@@ -348,19 +348,19 @@ class Chunks(Protocol):
 class Replicas(Protocol):
     """Reports of replicas with the leases that keep them live. No part of the record."""
 
-    async def put(self, report: ReplicaReport, *, expires_at_us: int) -> None:
-        """Stores what a replica says of a reference, and extends its lease.
+    async def put(self, reports: Iterable[ReplicaReport], *, expires_at_us: int) -> None:
+        """Stores what replicas say, each of a reference, and extends their leases.
 
-        Replaces what it said before.
+        Replaces what they said before.
         """
         ...
 
-    async def forget(self, replica_id: str, reference: str) -> None:
-        """Deletes what a replica said of a reference, and its lease."""
+    async def forget(self, keys: Iterable[tuple[str, str]]) -> None:
+        """Deletes, for (replica id, reference), what was said, and the leases."""
         ...
 
-    async def add(self, report: ReplicaReport, *, expires_at_us: int) -> None:
-        """Stores that a replica watches a reference, unless it has said something of it."""
+    async def add(self, reports: Iterable[ReplicaReport], *, expires_at_us: int) -> None:
+        """Stores that replicas watch references, unless they have said something of them."""
         ...
 
     async def renew(

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import uuid
 from collections.abc import Callable
+from contextlib import AsyncExitStack
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
@@ -37,6 +39,22 @@ class Call:
     """The reason of the error that it ended with."""
     received_bytes: int = 0
     sent_bytes: int = 0
+    until_answered: AsyncExitStack | None = None
+    """What is held up to the first message that goes out."""
+
+    async def write(self, data: bytes) -> None:
+        """Send a message of a stream.
+
+        A write fails when the caller goes away meanwhile, which the context may not know yet.
+        """
+        if self.until_answered is not None:
+            held, self.until_answered = self.until_answered, None
+            await held.aclose()
+        self.sent_bytes += len(data)
+        try:
+            await self.context.write(data)
+        except grpc.aio.InternalError as error:
+            raise asyncio.CancelledError from error
 
 
 _current: ContextVar[Call] = ContextVar("herdbook_call")

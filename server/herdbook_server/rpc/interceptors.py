@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import inspect
 import math
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, aclosing
 from typing import Any, Protocol, TypeAlias
 
@@ -15,7 +15,7 @@ from google.protobuf.message import DecodeError
 from herdbook_server.errors import FieldInvalid, FieldViolation, HerdbookError
 from herdbook_server.rpc import calls
 from herdbook_server.rpc.calls import Call, Context
-from herdbook_server.rpc.large_requests import REQUEST_MAX_BYTES, LargeRequests
+from herdbook_server.rpc.large_requests import LARGE_BYTES, REQUEST_MAX_BYTES, LargeRequests
 
 Behaviour: TypeAlias = Callable[[Any, Context], Any]
 Decode: TypeAlias = Callable[[bytes], Any]
@@ -103,14 +103,21 @@ class Surroundings(grpc.aio.ServerInterceptor):
         decode = _decoding(
             handler.request_deserializer, REQUEST_MAX_BYTES if is_bounded else math.inf
         )
-        if kind == "unary_stream":
-            behaviour = self._holding_until_answered(handler.unary_stream, decode)
-            return _responding(behaviour, handler.response_serializer)
         respond = _responding(getattr(handler, kind), handler.response_serializer)
 
         async def behave_once(data: bytes, context: Context) -> Any:
             async with self._large_requests.admitted(len(data)):
                 return await respond(decode(data), context)
+
+        async def behave_often(data: bytes, context: Context) -> None:
+            if len(data) < LARGE_BYTES:
+                await respond(decode(data), context)
+                return
+            # What a stream leaves of its request when it has begun to answer is small.
+            async with AsyncExitStack() as room:
+                await room.enter_async_context(self._large_requests.admitted(len(data)))
+                calls.current().until_answered = room
+                await respond(decode(data), context)
 
         async def behave_on_stream(messages: AsyncIterator[bytes], context: Context) -> Any:
             try:
@@ -119,22 +126,9 @@ class Surroundings(grpc.aio.ServerInterceptor):
                 await _drain(messages)
                 raise
 
-        return behave_once if kind == "unary_unary" else behave_on_stream
-
-    def _holding_until_answered(
-        self, behaviour: Callable[[Any, Context], AsyncGenerator[Any, None]], decode: Decode
-    ) -> Behaviour:
-        """Hold room for a large request up to its first response; what it leaves is small."""
-
-        async def respond(data: bytes, context: Context) -> AsyncGenerator[Any, None]:
-            async with AsyncExitStack() as room:
-                await room.enter_async_context(self._large_requests.admitted(len(data)))
-                async with aclosing(behaviour(decode(data), context)) as responses:
-                    async for response in responses:
-                        await room.aclose()
-                        yield response
-
-        return respond
+        return {"unary_unary": behave_once, "unary_stream": behave_often}.get(
+            kind, behave_on_stream
+        )
 
 
 def _within(layer: Layer, behaviour: Behaviour) -> Behaviour:
@@ -150,31 +144,18 @@ def _responding(behaviour: Behaviour, serialize: Callable[[Any], bytes]) -> Beha
 
     async def respond_once(request: Any, context: Context) -> Any:
         response = await behaviour(request, context)
-        return response if response is None else _serialized(serialize, response)
+        if response is None:
+            return None
+        data = serialize(response)
+        calls.current().sent_bytes += len(data)
+        return data
 
     async def respond_often(request: Any, context: Context) -> None:
         async with aclosing(behaviour(request, context)) as responses:
             async for response in responses:
-                await _write(context, _serialized(serialize, response))
+                await calls.current().write(serialize(response))
 
     return respond_often if inspect.isasyncgenfunction(behaviour) else respond_once
-
-
-async def _write(context: Context, data: bytes) -> None:
-    """Send a message.
-
-    A write fails when the caller goes away meanwhile, which the context may not know yet.
-    """
-    try:
-        await context.write(data)
-    except grpc.aio.InternalError as error:
-        raise asyncio.CancelledError from error
-
-
-def _serialized(serialize: Callable[[Any], bytes], response: Any) -> bytes:
-    data = serialize(response)
-    calls.current().sent_bytes += len(data)
-    return data
 
 
 def _decoding(deserialize: Decode, max_bytes: float) -> Decode:

@@ -42,6 +42,10 @@ from herdbook_server.rpc.services.versions import VersionServicer
 MIN_PING_INTERVAL_MS = 10_000
 """Clients may ask that often whether the connection lives."""
 
+MAX_PENDING_CALLS = 100_000
+"""Calls that wait for the event loop. When a thousand do, gRPC cancels what comes, and more than
+those come back at once when a server has gone. What is too much is refused by methods, in words."""
+
 WINDOW_BYTES = 4 * 1024 * 1024
 """What a stream may be sent before the server has taken it."""
 
@@ -169,6 +173,8 @@ def _options(transport: Transport) -> list[tuple[str, int]]:
         ("grpc.http2.max_ping_strikes", 3),
         ("grpc.keepalive_time_ms", 60_000),
         ("grpc.keepalive_timeout_ms", 20_000),
+        ("grpc.server.max_pending_requests", MAX_PENDING_CALLS),
+        ("grpc.server.max_pending_requests_hard_limit", MAX_PENDING_CALLS),
     ]
     if transport.max_connection_age_seconds is not None:
         age_ms = int(transport.max_connection_age_seconds * 1000)

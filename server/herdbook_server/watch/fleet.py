@@ -18,6 +18,7 @@ from herdbook_server.ports.database import Database
 from herdbook_server.ports.values import Convergence, ReplicaReport, ReplicaState
 from herdbook_server.registry import rules
 from herdbook_server.registry.references import parse_reference
+from herdbook_server.watch.gathering import Gathering
 from herdbook_server.watch.resolving import look_up
 from herdbook_server.watch.values import Replica, Subscription
 
@@ -39,6 +40,8 @@ class Fleet:
         """Watches by replica and reference."""
         self._open_below: Counter[tuple[Replica, str]] = Counter()
         """Watches by replica and prefix of models."""
+        self._renewals = Gathering(self._renew)
+        self._reports = Gathering(self._take)
 
     async def run(self) -> None:
         """Renews the leases of open watches until cancelled; outlives outages of the database."""
@@ -67,7 +70,7 @@ class Fleet:
         keys = [(replica, reference) for reference in sorted(watched)]
         below = [(replica, prefix) for prefix in sorted(set(subscription.model_prefixes))]
         try:
-            await self._renew(keys)
+            await self._renewals.write(keys)
             await self._renew_below(below)
         except DatabaseUnavailable as error:
             logger.warning("A replica's lease waits for the database: %s", error)
@@ -81,11 +84,7 @@ class Fleet:
         FieldInvalid.
         """
         _check_report(report)
-        async with self._database.bookkeep(durable=False) as records:
-            if report.state is ReplicaState.STOPPED:
-                await records.replicas.forget(report.replica_id, report.reference)
-                return
-            await records.replicas.put(report, expires_at_us=self._expiry())
+        await self._reports.write([report])
 
     async def convergence(self, reference: str) -> Convergence:
         """Counts the live replicas that watch a reference, against what it names now.
@@ -109,15 +108,23 @@ class Fleet:
                 now_us=self._clock.now_us(), reference=canonical, after=after, limit=limit
             )
 
+    async def _take(self, reports: Sequence[ReplicaReport]) -> None:
+        """Stores of each replica and reference what was said last."""
+        latest = {(report.replica_id, report.reference): report for report in reports}
+        stopped = [key for key, said in latest.items() if said.state is ReplicaState.STOPPED]
+        going_on = [said for said in latest.values() if said.state is not ReplicaState.STOPPED]
+        async with self._database.bookkeep(durable=False) as records:
+            await records.replicas.put(going_on, expires_at_us=self._expiry())
+            await records.replicas.forget(stopped)
+
     async def _renew(self, keys: Sequence[tuple[Replica, str]]) -> None:
         if not keys:
             return
         replicas = {(replica.id, reference): replica for replica, reference in keys}
         async with self._database.bookkeep(durable=False) as records:
             unknown = await records.replicas.renew(sorted(replicas), expires_at_us=self._expiry())
-            for replica_id, reference in unknown:
-                newcomer = self._newcomer(replicas[replica_id, reference], reference)
-                await records.replicas.add(newcomer, expires_at_us=self._expiry())
+            newcomers = [self._newcomer(replicas[key], key[1]) for key in unknown]
+            await records.replicas.add(newcomers, expires_at_us=self._expiry())
 
     async def _renew_below(self, keys: Sequence[tuple[Replica, str]]) -> None:
         if keys:

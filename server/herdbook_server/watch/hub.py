@@ -15,8 +15,8 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
-from collections.abc import AsyncGenerator, Iterator, Sequence, Sized
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Iterator, Sequence, Sized
+from contextlib import asynccontextmanager, contextmanager
 
 from herdbook_server.errors import (
     DatabaseUnavailable,
@@ -34,7 +34,7 @@ from herdbook_server.registry.references import parse_reference
 from herdbook_server.watch.fleet import Fleet, check_replica
 from herdbook_server.watch.interest import Interest
 from herdbook_server.watch.resolving import Naming, look_up
-from herdbook_server.watch.values import ReferenceState, Subscription, Update
+from herdbook_server.watch.values import ReferenceState, Subscription
 from herdbook_server.watch.watcher import MAX_FOLLOWED, Watcher, too_wide
 
 logger = logging.getLogger(__name__)
@@ -43,6 +43,9 @@ MAX_REFERENCES = 1000
 """References and prefixes of one watch, as the contract says."""
 
 EVENTS_PER_READ = 1000
+
+BOOKMARK_GROUPS = 10
+"""Watchers are sent bookmarks in turns, lest a change wait until thousands of them are sent."""
 
 
 _TOUCHES_ALL = frozenset(
@@ -80,6 +83,8 @@ class Hub:
         self._lookups = asyncio.Semaphore(max_initial_lookups)
         self._interest = Interest()
         self._watchers: set[Watcher] = set()
+        self._group = 0
+        """Whose turn it is."""
         self._revision: int | None = None
         self._draining = False
 
@@ -107,11 +112,13 @@ class Hub:
                 watcher.end(_ended())
             raise
 
-    async def watch(self, subscription: Subscription) -> AsyncGenerator[Update, None]:
-        """Present states, a bookmark, then changes and bookmarks, without end.
+    @asynccontextmanager
+    async def watching(self, subscription: Subscription) -> AsyncIterator[Watcher]:
+        """A watcher that is told present states, a bookmark, then changes and bookmarks.
 
-        Raises ReferenceInvalid, FieldInvalid, TooManyWatches, WatchTooWide, DatabaseUnavailable,
-        and Draining when the server shuts down or the watch is as old as it may be.
+        Raises ReferenceInvalid, FieldInvalid, TooManyWatches, WatchTooWide and DatabaseUnavailable.
+        The watcher's `next` raises Draining when the server shuts down or the watch is as old as it
+        may be.
         """
         references = _parse(subscription)
         watcher = self._admit(subscription, references)
@@ -119,11 +126,9 @@ class Hub:
             async with self._lookups:
                 await self._offer_initial(watcher, references)
             watcher.forget_known()
-            subscription = watcher.subscription
-            async with self._fleet.presence(subscription):
+            async with self._fleet.presence(watcher.subscription):
                 with self._ageing(watcher):
-                    while True:
-                        yield await watcher.next()
+                    yield watcher
         finally:
             self._watchers.discard(watcher)
             self._interest.remove(watcher, references)
@@ -136,18 +141,18 @@ class Hub:
 
     async def _run(self) -> None:
         time = asyncio.get_running_loop().time
-        due = time() + self._bookmark_seconds
+        turn_seconds = self._bookmark_seconds / BOOKMARK_GROUPS
+        due = time() + turn_seconds
         while True:
             try:
                 if self._revision is None:
                     await self._newest()
                 revision = self.revision
-                timeout_seconds = self._bookmark_seconds
-                await self._database.wait_for_change(revision, timeout_seconds=timeout_seconds)
+                await self._database.wait_for_change(revision, timeout_seconds=turn_seconds)
                 await self._follow()
                 if time() >= due:
-                    self._bookmark_all()
-                    due = time() + self._bookmark_seconds
+                    self._bookmark_next_group()
+                    due = time() + turn_seconds
             except DatabaseUnavailable as error:
                 logger.warning("The watch hub waits for the database: %s", error)
                 await asyncio.sleep(self._retry_seconds)
@@ -169,7 +174,7 @@ class Hub:
                 f"This server holds {self._max_watches} watches and takes no more.",
                 retry_after_seconds=10,
             )
-        watcher = Watcher(subscription)
+        watcher = Watcher(subscription, group=len(self._watchers) % BOOKMARK_GROUPS)
         self._watchers.add(watcher)
         self._interest.add(watcher, references)
         return watcher
@@ -229,8 +234,11 @@ class Hub:
         prefixed = await self._prefixed(records, events)
         named = await look_up(records, list({*listed, *prefixed}))
         for reference in listed:
-            for watcher, text in self._interest.watchers(reference):
-                watcher.offer(_state(text, named[reference], revision))
+            for text, watchers in self._interest.watchers(reference):
+                # One state for all, which is encoded once.
+                state = _state(text, named[reference], revision)
+                for watcher in watchers:
+                    watcher.offer(state)
         for reference in prefixed:
             state = _state(str(reference), named[reference], revision)
             for watcher in self._interest.prefix_watchers(reference.model):
@@ -247,9 +255,11 @@ class Hub:
             touched |= {ByAlias(alias.model, alias.alias) for alias in present}
         return touched
 
-    def _bookmark_all(self) -> None:
+    def _bookmark_next_group(self) -> None:
+        self._group = (self._group + 1) % BOOKMARK_GROUPS
         for watcher in self._watchers:
-            watcher.bookmark(self.revision)
+            if watcher.group == self._group:
+                watcher.bookmark(self.revision)
 
 
 def check_counts(references: Sized, model_prefixes: Sized, known: Sized) -> None:

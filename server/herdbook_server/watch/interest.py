@@ -13,7 +13,7 @@ class Interest:
     """An index from models to watchers, by reference and by prefix."""
 
     def __init__(self) -> None:
-        self._by_model: dict[str, dict[Reference, set[tuple[Watcher, str]]]] = {}
+        self._by_model: dict[str, dict[Reference, dict[str, set[Watcher]]]] = {}
         self._by_prefix: dict[str, set[Watcher]] = defaultdict(set)
 
     def add(self, watcher: Watcher, references: Iterable[tuple[str, Reference]]) -> None:
@@ -23,7 +23,7 @@ class Interest:
         """
         for text, reference in references:
             topics = self._by_model.setdefault(reference.model, {})
-            topics.setdefault(reference, set()).add((watcher, text))
+            topics.setdefault(reference, {}).setdefault(text, set()).add(watcher)
         for prefix in watcher.subscription.model_prefixes:
             self._by_prefix[prefix].add(watcher)
 
@@ -31,8 +31,11 @@ class Interest:
         """Forgets a watcher."""
         for text, reference in references:
             topics = self._by_model[reference.model]
-            topics[reference].discard((watcher, text))
-            if not topics[reference]:
+            spellings = topics[reference]
+            spellings[text].discard(watcher)
+            if not spellings[text]:
+                del spellings[text]
+            if not spellings:
                 del topics[reference]
             if not topics:
                 del self._by_model[reference.model]
@@ -46,9 +49,9 @@ class Interest:
         for model in models:
             yield from self._by_model.get(model, ())
 
-    def watchers(self, reference: Reference) -> Iterator[tuple[Watcher, str]]:
-        """Who watches a reference, and how they spell it."""
-        yield from self._by_model.get(reference.model, {}).get(reference, ())
+    def watchers(self, reference: Reference) -> Iterable[tuple[str, Iterable[Watcher]]]:
+        """Who watches a reference, by how they spell it."""
+        return self._by_model.get(reference.model, {}).get(reference, {}).items()
 
     def prefix_watchers(self, model: str) -> Iterator[Watcher]:
         """Who watches every alias of a model."""

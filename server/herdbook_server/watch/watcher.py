@@ -24,8 +24,10 @@ class Watcher:
     bounded by what exists.
     """
 
-    def __init__(self, subscription: Subscription) -> None:
+    def __init__(self, subscription: Subscription, *, group: int = 0) -> None:
         self.subscription = subscription
+        self.group = group
+        """Those of one group are sent bookmarks together."""
         self._listed = frozenset(subscription.references)
         self._settled = False
         """Whether the initial states have been offered: a look-up may bring older ones."""
@@ -36,7 +38,8 @@ class Watcher:
         self._bookmark: Bookmark | None = None
         self._bookmarked = 0
         self._end: HerdbookError | None = None
-        self._wake = asyncio.Event()
+        self._waiting: asyncio.Future[None] | None = None
+        """Not an event, which has room for many who wait, and thousands of watchers have one."""
 
     def offer(self, state: ReferenceState) -> None:
         """Queues a state unless the watcher has it, or has a later one, already.
@@ -50,7 +53,7 @@ class Watcher:
         self._remember(state)
         if not (self._knows(state) if last is None else _says_the_same(last, state)):
             self._pending[state.reference] = state
-            self._wake.set()
+            self._wake()
         self._check_room()
 
     def bookmark(self, revision: int, *, initial_done: bool = False) -> None:
@@ -65,7 +68,7 @@ class Watcher:
         self._settled = self._settled or initial_done
         first = initial_done or (self._bookmark is not None and self._bookmark.initial_done)
         self._bookmark = Bookmark(self._bookmarked, initial_done=first)
-        self._wake.set()
+        self._wake()
         if self._settled and not initial_done:
             self._forget_gone(revision)
 
@@ -80,7 +83,7 @@ class Watcher:
     def end(self, error: HerdbookError) -> None:
         """Makes `next` raise the error once what is queued has been told."""
         self._end = error
-        self._wake.set()
+        self._wake()
 
     async def next(self) -> Update:
         """The next update; waits for one. Raises what `end` was given."""
@@ -92,8 +95,12 @@ class Watcher:
                 return bookmark
             if self._end is not None:
                 raise self._end
-            self._wake.clear()
-            await self._wake.wait()
+            self._waiting = asyncio.get_running_loop().create_future()
+            await self._waiting
+
+    def _wake(self) -> None:
+        if self._waiting is not None and not self._waiting.done():
+            self._waiting.set_result(None)
 
     def _remember(self, state: ReferenceState) -> None:
         self._offered[state.reference] = state

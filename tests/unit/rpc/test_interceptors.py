@@ -8,6 +8,7 @@ import itertools
 import logging
 import weakref
 from collections.abc import AsyncIterator
+from typing import cast
 
 import grpc
 import pytest
@@ -18,6 +19,7 @@ from herdbook.v1 import artifact_pb2 as pb
 from herdbook.v1 import artifact_pb2_grpc
 from herdbook_server.errors import ChunkMismatch, FileNotFound
 from herdbook_server.rpc import calls, interceptors
+from herdbook_server.rpc.calls import Call, Context
 from herdbook_server.rpc.interceptors import DRAINED_MESSAGES
 from herdbook_server.rpc.request_log import RequestLog
 from tests.support.waiting import eventually
@@ -234,5 +236,6 @@ async def test_a_write_that_fails_means_that_the_caller_has_left() -> None:
         async def write(self, data: bytes) -> None:
             raise grpc.aio.InternalError
 
+    call = Call("/x/Y", cast("Context", Left()), {}, "id")
     with pytest.raises(asyncio.CancelledError):
-        await interceptors._write(Left(), b"moo")
+        await call.write(b"moo")

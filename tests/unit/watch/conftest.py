@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
-from contextlib import aclosing, asynccontextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
 
 import pytest
 
 from herdbook_server.watch.fleet import Fleet
 from herdbook_server.watch.hub import Hub
 from herdbook_server.watch.values import Bookmark, ReferenceState, Subscription, Update
+from herdbook_server.watch.watcher import Watcher
 from tests.unit.registry.conftest import Registry, registry
 
 __all__ = ["registry"]
@@ -21,12 +22,15 @@ DEADLINE_SECONDS = 20
 class Stream:
     """What one watch tells, read with a deadline."""
 
-    def __init__(self, updates: AsyncIterator[Update]) -> None:
-        self._updates = updates
+    def __init__(self, opening: Callable[[], Awaitable[Watcher]]) -> None:
+        self._opening = opening
+        self._watcher: Watcher | None = None
 
     async def next(self) -> Update:
-        """The next update."""
-        return await asyncio.wait_for(anext(self._updates), DEADLINE_SECONDS)
+        """The next update; the first call opens the watch."""
+        async with asyncio.timeout(DEADLINE_SECONDS):
+            self._watcher = self._watcher or await self._opening()
+            return await self._watcher.next()
 
     async def state(self) -> ReferenceState:
         """The next state, past bookmarks."""
@@ -63,8 +67,8 @@ class Watching:
     async def watch(self, *references: str, **subscription: object) -> AsyncIterator[Stream]:
         """Opens a watch."""
         wanted = Subscription(references=references, **subscription)  # type: ignore[arg-type]
-        async with aclosing(self.hub.watch(wanted)) as updates:
-            yield Stream(updates)
+        async with AsyncExitStack() as stack:
+            yield Stream(lambda: stack.enter_async_context(self.hub.watching(wanted)))
 
 
 @pytest.fixture

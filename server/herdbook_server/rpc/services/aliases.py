@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-from contextlib import aclosing
-
 from herdbook.v1 import alias_pb2 as pb
 from herdbook.v1 import alias_pb2_grpc
 from herdbook_server.registry.aliases import AliasRegistry
@@ -94,14 +91,16 @@ class AliasServicer(alias_pb2_grpc.AliasServiceServicer):
             moves=map(alias_move, page.items), next_page_token=page.next_page_token
         )
 
-    async def WatchAliases(
+    async def WatchAliases(  # type: ignore[override] # it writes by itself
         self, request: pb.WatchAliasesRequest, context: Context
-    ) -> AsyncIterator[pb.WatchAliasesResponse]:
+    ) -> None:
+        call = calls.current()
         subscription = watching.subscription(request)
         # It may list thousands of states, and the watch may last for days.
         request.Clear()
-        async with aclosing(self._hub.watch(subscription)) as updates:
+        async with self._hub.watching(subscription) as watcher:
             del subscription
-            async for update in updates:
-                calls.current().check_caller()
-                yield watching.update(update)
+            while True:
+                update = await watcher.next()
+                call.check_caller()
+                await call.write(watching.encoded(update))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 from herdbook.v1 import alias_pb2, fleet_pb2
 from herdbook_server.errors import FieldInvalid, FieldViolation
 from herdbook_server.ports.queries import Position
@@ -39,8 +41,13 @@ def replica(message: alias_pb2.Replica) -> Replica:
     return Replica(message.id, message.host, message.name)
 
 
-def update(value: Update) -> alias_pb2.WatchAliasesResponse:
-    """Return what a watcher is told as a message."""
+@lru_cache(maxsize=1024)
+def encoded(value: Update) -> bytes:
+    """Return what watchers are told as they are sent it; thousands may be told the same."""
+    return _update(value).SerializeToString()
+
+
+def _update(value: Update) -> alias_pb2.WatchAliasesResponse:
     if isinstance(value, Bookmark):
         bookmark = alias_pb2.Bookmark(revision=value.revision, initial_done=value.initial_done)
         return alias_pb2.WatchAliasesResponse(bookmark=bookmark)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from herdbook_server.ports.values import Convergence, ReplicaReport, ReplicaState
 from herdbook_server.storage.sql.connection import Connection, Row, Value, padded, pages, pairs
@@ -83,17 +83,17 @@ class ReplicaRows:
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
 
-    async def put(self, report: ReplicaReport, *, expires_at_us: int) -> None:
+    async def put(self, reports: Iterable[ReplicaReport], *, expires_at_us: int) -> None:
         """See `ports.records.Replicas`."""
-        await self._connection.execute(PUT, *to_row(report), expires_at_us)
+        await self._connection.execute_many(PUT, _rows(reports, expires_at_us))
 
-    async def forget(self, replica_id: str, reference: str) -> None:
+    async def forget(self, keys: Iterable[tuple[str, str]]) -> None:
         """See `ports.records.Replicas`."""
-        await self._connection.execute(FORGET, replica_id, reference)
+        await self._connection.execute_many(FORGET, sorted(keys))
 
-    async def add(self, report: ReplicaReport, *, expires_at_us: int) -> None:
+    async def add(self, reports: Iterable[ReplicaReport], *, expires_at_us: int) -> None:
         """See `ports.records.Replicas`."""
-        await self._connection.execute(ADD, *to_row(report), expires_at_us)
+        await self._connection.execute_many(ADD, _rows(reports, expires_at_us))
 
     async def renew(
         self, keys: Sequence[tuple[str, str]], *, expires_at_us: int
@@ -168,6 +168,12 @@ class ReplicaRows:
         expired = await self._connection.fetch(EXPIRED, time_us)
         await self._connection.execute_many(FORGET_EXPIRED, [(*row, time_us) for row in expired])
         return len(expired)
+
+
+def _rows(reports: Iterable[ReplicaReport], expires_at_us: int) -> list[tuple[Value, ...]]:
+    """Return the parameters of rows, in the order that transactions touch them."""
+    ordered = sorted(reports, key=lambda report: (report.replica_id, report.reference))
+    return [(*to_row(report), expires_at_us) for report in ordered]
 
 
 def to_row(report: ReplicaReport) -> tuple[Value, ...]:
