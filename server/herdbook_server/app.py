@@ -25,6 +25,7 @@ from herdbook_server.ports.chunks import ChunkStore, StoreError, StoreFull
 from herdbook_server.ports.clock import Clock
 from herdbook_server.ports.database import Database
 from herdbook_server.ports.direct import DirectAccess
+from herdbook_server.ports.values import Event
 from herdbook_server.registry.aliases import AliasRegistry
 from herdbook_server.registry.events import EventLog
 from herdbook_server.registry.models import ModelRegistry
@@ -195,6 +196,7 @@ async def _start(settings: Settings, engines: _Engines, stack: AsyncExitStack) -
         fleet=fleet,
         max_watches=settings.max_watches,
         max_watch_seconds=settings.max_connection_age_seconds,
+        on_told=_delays(engines),
     )
     health = Health(
         database=database.revision,
@@ -213,7 +215,7 @@ async def _start(settings: Settings, engines: _Engines, stack: AsyncExitStack) -
     server = create_server(servicers, health, layers, transport)
     port = add_port(server, settings.listen, transport)
     if engines.telemetry is not None:
-        _watch_gauge(engines.telemetry, hub)
+        _gauges(engines.telemetry, hub, fleet)
     await health.check()
     works = {
         "hub": hub.run,
@@ -225,7 +227,7 @@ async def _start(settings: Settings, engines: _Engines, stack: AsyncExitStack) -
         stack.push_async_callback(_end, asyncio.create_task(_keep_running(name, work), name=name))
     await server.start()
     stack.push_async_callback(_drain, settings, [health.drain, hub.drain, endless.drain], server)
-    running_server = RunningServer(_address(settings.listen, port), port, authentication, hub)
+    running_server = RunningServer(address_at(settings.listen, port), port, authentication, hub)
     _announce(settings, engines, running_server)
     return running_server
 
@@ -296,6 +298,7 @@ def _transport(settings: Settings) -> Transport:
     return Transport(
         max_message_bytes=settings.max_message_bytes,
         max_connection_age_seconds=settings.max_connection_age_seconds,
+        share_port=settings.share_port,
         tls=tls,
     )
 
@@ -336,8 +339,13 @@ def _announce(settings: Settings, engines: _Engines, server: RunningServer) -> N
         "authentication": server.authentication.required,
     }
     logger.info("listening", extra={"fields": fields})
+    write_ready_file(settings, server.address)
+
+
+def write_ready_file(settings: Settings, address: str) -> None:
+    """Tell whoever waits for it that the server answers."""
     if settings.ready_file is not None:
-        _replace(settings.ready_file, f"{server.address}\n")
+        _replace(settings.ready_file, f"{address}\n")
 
 
 def _replace(path: Path, text: str) -> None:
@@ -347,10 +355,41 @@ def _replace(path: Path, text: str) -> None:
     half.replace(path)
 
 
-def _watch_gauge(collected: Telemetry, hub: Hub) -> None:
+def _gauges(collected: Telemetry, hub: Hub, fleet: Fleet) -> None:
     collected.gauge(
         "herdbook.watches", lambda: hub.watch_count, unit="{watch}", description="Open watches"
     )
+    collected.gauge(
+        "herdbook.watch.revision",
+        lambda: hub.revision,
+        unit="{revision}",
+        description="The revision up to which this server's watches have been told",
+    )
+    collected.gauges(
+        "herdbook.replicas",
+        lambda: fleet.counts,
+        key="herdbook.replica.state",
+        unit="{replica}",
+        description="What live replicas do with references, on any server",
+    )
+
+
+def _delays(engines: _Engines) -> Callable[[Sequence[Event]], None] | None:
+    """Return what measures how old events are when the watches are told, if anything does."""
+    if engines.telemetry is None:
+        return None
+    delays = engines.telemetry.meter.create_histogram(
+        "herdbook.watch.delay",
+        unit="s",
+        description="From when a change was asked for until this server's watches were told",
+    )
+
+    def record(events: Sequence[Event]) -> None:
+        now_us = engines.clock.now_us()
+        for event in events:
+            delays.record(max(0, now_us - event.time_us) / 1_000_000)
+
+    return record
 
 
 def _chunk_store_name(settings: Settings) -> str:
@@ -366,7 +405,7 @@ def _optional_address(settings: Settings) -> tuple[str, int] | None:
     return None if address is None else split_address(address)
 
 
-def _address(listen: str, port: int) -> str:
+def address_at(listen: str, port: int) -> str:
     """Return where the server listens, with the port that was taken for port 0."""
     host, asked = split_address(listen)
     if asked:

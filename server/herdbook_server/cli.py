@@ -57,6 +57,22 @@ Listen = Annotated[
         rich_help_panel=_NETWORK,
     ),
 ]
+Workers = Annotated[
+    int | None,
+    typer.Option(
+        help="Processes that serve at the address, over PostgreSQL.",
+        show_default="1",
+        rich_help_panel=_NETWORK,
+    ),
+]
+SharePort = Annotated[
+    bool | None,
+    typer.Option(
+        "--share-port",
+        help="Let other processes of the same user serve at the port, too.",
+        rich_help_panel=_NETWORK,
+    ),
+]
 TlsCert = Annotated[
     Path | None,
     typer.Option(help="The server's certificate chain, PEM.", rich_help_panel=_NETWORK),
@@ -193,6 +209,8 @@ def serve(
     *,
     data: Data = None,
     listen: Listen = None,
+    workers: Workers = None,
+    share_port: SharePort = None,
     gc_grace_seconds: GcGraceSeconds = None,
     gc_interval_seconds: GcIntervalSeconds = None,
     retention_seconds: RetentionSeconds = None,

@@ -13,7 +13,7 @@ import threading
 from collections.abc import Callable, Coroutine
 from typing import Any, TypeVar
 
-from herdbook_server import app, logs
+from herdbook_server import app, logs, workers
 from herdbook_server.allocator import keep_freed_memory
 from herdbook_server.rpc import calls
 from herdbook_server.rpc.authentication import Tokens, TokensInvalid
@@ -34,7 +34,10 @@ _STOPPING = (signal.SIGTERM, signal.SIGINT)
 
 
 def serve(settings: Settings) -> None:
-    """Run a server until SIGTERM or SIGINT. Raises StartFailed."""
+    """Run a server, or several workers, until SIGTERM or SIGINT. Raises StartFailed."""
+    if settings.workers > 1:
+        workers.run(settings)
+        return
     _run(settings, _serve(settings))
     _leave_hanging_threads()
 
@@ -52,6 +55,7 @@ async def _serve(settings: Settings) -> None:
     for number in _STOPPING:
         _on_signal(number, lambda: _stop(stopping))
     async with app.running(settings) as server:
+        _stop_with_starter(stopping)
         if hasattr(signal, "SIGHUP"):
             _on_signal(signal.SIGHUP, lambda: _reload_tokens(settings, server))
         await stopping.wait()
@@ -62,6 +66,20 @@ def _stop(stopping: asyncio.Event) -> None:
     stopping.set()
     for number in _STOPPING:
         signal.signal(number, signal.SIG_DFL)
+
+
+def _stop_with_starter(stopping: asyncio.Event) -> None:
+    """Begin to stop when the process that started this one as a worker is gone."""
+    lifeline = os.environ.get(workers.LIFELINE)
+    if lifeline is None:
+        return
+    loop = asyncio.get_running_loop()
+
+    def stop() -> None:
+        loop.remove_reader(int(lifeline))
+        _stop(stopping)
+
+    loop.add_reader(int(lifeline), stop)
 
 
 def _reload_tokens(settings: Settings, server: app.RunningServer) -> None:

@@ -26,6 +26,10 @@ class Settings(BaseSettings):
 
     listen: str = "127.0.0.1:7411"
     """Address and port to serve at; port 0 takes a free one."""
+    workers: Annotated[int, Field(ge=1, le=256)] = 1
+    """Processes that serve at the address; each counts watches, and serves metrics, by itself."""
+    share_port: bool = False
+    """Let other processes of the same user serve at the port, too."""
     data: Path = Path("herdbook-data")
     """Directory of the embedded database and chunk store."""
     database: str = "sqlite"
@@ -106,6 +110,14 @@ class Settings(BaseSettings):
             raise ValueError("--direct needs --artifacts s3://…: a local directory is the server's")
         if self.direct_endpoint is not None and not self.direct:
             raise ValueError("--direct-endpoint is of no use without --direct")
+        return self
+
+    @model_validator(mode="after")
+    def _check_workers(self) -> Self:
+        if self.workers > 1 and self.embedded_database:
+            raise ValueError("--workers needs --database postgresql://…: SQLite is of one process")
+        if self.workers > 1 and self.listen.startswith("unix:"):
+            raise ValueError("--workers needs a port to share, such as --listen 127.0.0.1:7411")
         return self
 
     @model_validator(mode="after")

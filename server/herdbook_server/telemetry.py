@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import threading
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from importlib.metadata import version
 from typing import TYPE_CHECKING
@@ -45,9 +45,21 @@ class Telemetry:
 
     def gauge(self, name: str, read: Callable[[], int], *, unit: str, description: str) -> None:
         """Report what `read` returns whenever metrics are collected."""
+        self.gauges(name, lambda: {"": read()}, key="", unit=unit, description=description)
+
+    def gauges(
+        self,
+        name: str,
+        read: Callable[[], Mapping[str, int]],
+        *,
+        key: str,
+        unit: str,
+        description: str,
+    ) -> None:
+        """Report each number that `read` returns, under its name as the attribute `key`."""
 
         def observe(_: CallbackOptions) -> Iterable[Observation]:
-            return [Observation(read())]
+            return [Observation(n, {key: name} if key else {}) for name, n in read().items()]
 
         self.meter.create_observable_gauge(
             name, callbacks=[observe], unit=unit, description=description

@@ -19,6 +19,7 @@ from herdbook_server.ports.values import (
     File,
     Model,
     ReplicaReport,
+    ReplicaState,
     RequestRecord,
     Resolution,
     Stage,
@@ -389,6 +390,10 @@ class Replicas(Protocol):
 
         `target` is 0 if the reference names nothing: then nobody has converged, and nobody failed.
         """
+        ...
+
+    async def count_by_state(self, *, now_us: int) -> Mapping[ReplicaState, int]:
+        """Counts what live replicas have said of references, by state."""
         ...
 
     async def serving(

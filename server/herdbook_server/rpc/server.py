@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import socket
 import ssl
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -95,6 +96,8 @@ class Transport:
     max_message_bytes: int
     """The largest message taken."""
     max_connection_age_seconds: float | None = None
+    share_port: bool = False
+    """Let other processes of this user's listen at the same port; connections go to one of them."""
     tls: Tls | None = None
 
 
@@ -132,7 +135,7 @@ def add_port(server: grpc.aio.Server, address: str, transport: Transport) -> int
         TlsUnusable: A key or certificates cannot be read, or do not belong together.
     """
     if not address.startswith("unix:"):
-        _try_to_bind(address)
+        try_to_bind(address, share_port=transport.share_port)
     try:
         if transport.tls is None:
             return server.add_insecure_port(address)
@@ -143,19 +146,41 @@ def add_port(server: grpc.aio.Server, address: str, transport: Transport) -> int
         raise AddressUnusable(f"{address} cannot be listened at: {error}") from error
 
 
-def _try_to_bind(address: str) -> None:
-    """Find out why an address is of no use, which gRPC tells nobody but standard error."""
+def try_to_bind(address: str, *, share_port: bool = False) -> None:
+    """Find out why an address is of no use, which gRPC tells nobody but standard error.
+
+    Raises:
+        AddressUnusable: Something else listens there, or this machine has no such address.
+    """
+    with bound(address, share_port=share_port):
+        pass
+
+
+@contextmanager
+def bound(address: str, *, share_port: bool) -> Iterator[socket.socket]:
+    """Have a host and port to oneself until the block ends, and give a socket that is bound there.
+
+    Raises:
+        AddressUnusable: Something else listens there, or this machine has no such address.
+    """
     host, _, port = address.rpartition(":")
-    try:
-        found = socket.getaddrinfo(
-            host.strip("[]"), int(port), type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
-        )
-        for family, kind, protocol, _, where in found:
-            with socket.socket(family, kind, protocol) as probe:
-                probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-                probe.bind(where)
-    except OSError as error:
-        raise AddressUnusable(f"{address} cannot be listened at: {error.strerror}.") from error
+    with ExitStack() as stack:
+        try:
+            found = socket.getaddrinfo(
+                host.strip("[]"), int(port), type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+            )
+            sockets = [
+                stack.enter_context(socket.socket(family, kind, protocol))
+                for family, kind, protocol, *_ in found
+            ]
+            for each, (*_, where) in zip(sockets, found, strict=True):
+                each.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+                if share_port:
+                    each.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+                each.bind(where)
+        except OSError as error:
+            raise AddressUnusable(f"{address} cannot be listened at: {error.strerror}.") from error
+        yield sockets[0]
 
 
 def _options(transport: Transport) -> list[tuple[str, int]]:
@@ -166,8 +191,8 @@ def _options(transport: Transport) -> list[tuple[str, int]]:
         # the chunk store keeps in memory: eight uploads took 600 MB.
         ("grpc.http2.bdp_probe", 0),
         ("grpc.http2.lookahead_bytes", WINDOW_BYTES),
-        # Two servers at one port would share its connections by accident.
-        ("grpc.so_reuseport", 0),
+        # Two servers at one port would share its connections, at worst by accident.
+        ("grpc.so_reuseport", int(transport.share_port)),
         ("grpc.keepalive_permit_without_calls", 1),
         ("grpc.http2.min_ping_interval_without_data_ms", MIN_PING_INTERVAL_MS),
         ("grpc.http2.max_ping_strikes", 3),

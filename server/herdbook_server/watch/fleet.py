@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import Counter
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager
 
 from herdbook_server.errors import DatabaseUnavailable, FieldInvalid
@@ -40,8 +40,18 @@ class Fleet:
         """Watches by replica and reference."""
         self._open_below: Counter[tuple[Replica, str]] = Counter()
         """Watches by replica and prefix of models."""
+        self._counts: Mapping[ReplicaState, int] = {}
         self._renewals = Gathering(self._renew)
         self._reports = Gathering(self._take)
+
+    @property
+    def counts(self) -> Mapping[str, int]:
+        """How many references live replicas had in each state, on any server, a moment ago."""
+        return {
+            state.value: self._counts.get(state, 0)
+            for state in ReplicaState
+            if state is not ReplicaState.STOPPED
+        }
 
     async def run(self) -> None:
         """Renews the leases of open watches until cancelled; outlives outages of the database."""
@@ -51,7 +61,9 @@ class Fleet:
                 await self._renew(list(self._open))
                 await self._renew_below(list(self._open_below))
                 async with self._database.bookkeep(durable=False) as records:
-                    await records.replicas.forget_before(self._clock.now_us() - self._lease_us)
+                    now_us = self._clock.now_us()
+                    await records.replicas.forget_before(now_us - self._lease_us)
+                    self._counts = await records.replicas.count_by_state(now_us=now_us)
             except DatabaseUnavailable as error:
                 logger.warning("Replica leases were not renewed: %s", error)
 

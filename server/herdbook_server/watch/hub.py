@@ -15,7 +15,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
-from collections.abc import AsyncIterator, Iterator, Sequence, Sized
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence, Sized
 from contextlib import asynccontextmanager, contextmanager
 
 from herdbook_server.errors import (
@@ -73,6 +73,7 @@ class Hub:
         bookmark_seconds: float = 10.0,
         retry_seconds: float = 1.0,
         max_initial_lookups: int = 16,
+        on_told: Callable[[Sequence[Event]], None] | None = None,
     ) -> None:
         self._database = database
         self._fleet = fleet
@@ -80,6 +81,7 @@ class Hub:
         self._max_watch_seconds = max_watch_seconds
         self._bookmark_seconds = bookmark_seconds
         self._retry_seconds = retry_seconds
+        self._on_told = on_told
         self._lookups = asyncio.Semaphore(max_initial_lookups)
         self._interest = Interest()
         self._watchers: set[Watcher] = set()
@@ -227,6 +229,8 @@ class Hub:
                     return
                 await self._tell(records, events, revision=events[-1].revision)
             self._revision = events[-1].revision
+            if self._on_told is not None:
+                self._on_told(events)
 
     async def _tell(self, records: Records, events: Sequence[Event], *, revision: int) -> None:
         models = {event.model for event in events}

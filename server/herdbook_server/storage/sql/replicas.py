@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from herdbook_server.ports.values import Convergence, ReplicaReport, ReplicaState
 from herdbook_server.storage.sql.connection import Connection, Row, Value, padded, pages, pairs
@@ -62,6 +62,9 @@ COUNTS = f"""
     SELECT serving_version, {HAS_FAILED}, count(*) FROM replicas
     WHERE reference = $1 AND expires_at_us > $2
     GROUP BY 1, 2"""
+
+COUNTS_BY_STATE = """
+    SELECT state, count(*) FROM replicas WHERE expires_at_us > $1 GROUP BY state"""
 
 FAILURES = f"""
     SELECT {COLUMNS} FROM replicas
@@ -152,6 +155,11 @@ class ReplicaRows:
             failures=tuple(map(to_report, failures)),
             serving_counts=dict(serving),
         )
+
+    async def count_by_state(self, *, now_us: int) -> Mapping[ReplicaState, int]:
+        """See `ports.records.Replicas`."""
+        rows = await self._connection.fetch(COUNTS_BY_STATE, now_us)
+        return {ReplicaState(state): count for state, count in rows}
 
     async def serving(
         self, model: str, number: int | None, *, now_us: int
