@@ -116,6 +116,8 @@ class Connection:
             ("grpc.primary_user_agent", f"herdbook-python/{_version()}"),
             ("grpc.keepalive_time_ms", 30_000),
             ("grpc.keepalive_timeout_ms", 10_000),
+            # How long a ping waits for its answer; without this a minute, whatever stands above.
+            ("grpc.http2.ping_timeout_ms", 10_000),
             ("grpc.keepalive_permit_without_calls", 1),
             ("grpc.http2.max_pings_without_data", 0),
             # By default a server that was away for a while is not tried again for two minutes.

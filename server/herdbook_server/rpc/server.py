@@ -198,6 +198,8 @@ def _options(transport: Transport) -> list[tuple[str, int]]:
         ("grpc.http2.max_ping_strikes", 3),
         ("grpc.keepalive_time_ms", 60_000),
         ("grpc.keepalive_timeout_ms", 20_000),
+        # How long a ping waits for its answer; without this a minute, whatever stands above.
+        ("grpc.http2.ping_timeout_ms", 20_000),
         ("grpc.server.max_pending_requests", MAX_PENDING_CALLS),
         ("grpc.server.max_pending_requests_hard_limit", MAX_PENDING_CALLS),
     ]
