@@ -61,6 +61,7 @@ from herdbook_server.settings import Settings, split_address
 from herdbook_server.storage.sql.migrate import SchemaRefused
 from herdbook_server.telemetry import Telemetry
 from herdbook_server.upkeep import Upkeep
+from herdbook_server.watch.announcing import Announcer
 from herdbook_server.watch.fleet import Fleet
 from herdbook_server.watch.hub import Hub
 
@@ -190,7 +191,8 @@ async def _open_direct(settings: Settings, stack: AsyncExitStack) -> DirectAcces
 
 async def _start(settings: Settings, engines: _Engines, stack: AsyncExitStack) -> RunningServer:
     database, clock = engines.database, engines.clock
-    fleet = Fleet(database=database, clock=clock)
+    announcer = Announcer(database=database, clock=clock)
+    fleet = Fleet(database=database, clock=clock, on_reports=announcer.notice)
     hub = Hub(
         database=database,
         fleet=fleet,
@@ -220,6 +222,7 @@ async def _start(settings: Settings, engines: _Engines, stack: AsyncExitStack) -
     works = {
         "hub": hub.run,
         "fleet": fleet.run,
+        "announcer": announcer.run,
         "health": health.run,
         "upkeep": _upkeep(settings, engines).run,
     }

@@ -39,6 +39,8 @@ class EventKind(StrEnum):
     STAGE_SET = "stage_set"
     ALIAS_SET = "alias_set"
     ALIAS_DELETED = "alias_deleted"
+    FLEET_CONVERGED = "fleet_converged"
+    LOAD_FAILED = "load_failed"
 
 
 class ReplicaState(StrEnum):

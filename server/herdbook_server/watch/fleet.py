@@ -9,12 +9,13 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import Counter
-from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager
 
 from herdbook_server.errors import DatabaseUnavailable, FieldInvalid
 from herdbook_server.ports.clock import Clock
 from herdbook_server.ports.database import Database
+from herdbook_server.ports.references import Reference
 from herdbook_server.ports.values import Convergence, ReplicaReport, ReplicaState
 from herdbook_server.registry import rules
 from herdbook_server.registry.references import parse_reference
@@ -32,7 +33,14 @@ FAILURE_MAX_BYTES = 4096
 class Fleet:
     """Keeps reports and leases of replicas."""
 
-    def __init__(self, *, database: Database, clock: Clock, lease_seconds: float = 30.0) -> None:
+    def __init__(
+        self,
+        *,
+        database: Database,
+        clock: Clock,
+        lease_seconds: float = 30.0,
+        on_reports: Callable[[Iterable[Reference]], None] | None = None,
+    ) -> None:
         self._database = database
         self._clock = clock
         self._lease_us = int(lease_seconds * 1_000_000)
@@ -40,6 +48,7 @@ class Fleet:
         """Watches by replica and reference."""
         self._open_below: Counter[tuple[Replica, str]] = Counter()
         """Watches by replica and prefix of models."""
+        self._on_reports = on_reports
         self._counts: Mapping[ReplicaState, int] = {}
         self._renewals = Gathering(self._renew)
         self._reports = Gathering(self._take)
@@ -128,6 +137,8 @@ class Fleet:
         async with self._database.bookkeep(durable=False) as records:
             await records.replicas.put(going_on, expires_at_us=self._expiry())
             await records.replicas.forget(stopped)
+        if self._on_reports is not None:
+            self._on_reports({parse_reference(reference) for _, reference in latest})
 
     async def _renew(self, keys: Sequence[tuple[Replica, str]]) -> None:
         if not keys:

@@ -223,6 +223,10 @@ class EventKind(StrEnum):
     STAGE_SET = "stage_set"
     ALIAS_SET = "alias_set"
     ALIAS_DELETED = "alias_deleted"
+    FLEET_CONVERGED = "fleet_converged"
+    """Every live replica that watched an alias served its version; once for each move."""
+    LOAD_FAILED = "load_failed"
+    """A replica could not load the version that an alias names; once for each move."""
 
 
 @dataclass(frozen=True, slots=True)
