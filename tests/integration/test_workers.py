@@ -69,7 +69,7 @@ def test_a_worker_that_is_killed_is_replaced(workers: ServerProcess) -> None:
     wait_until(lambda: len(pids(workers) - before) == 1, "another one is there")
     wait_until(lambda: len(pids(workers)) == WORKERS, "all are there")
     with Client(workers.address) as client:
-        assert client.list_models() == []
+        assert list(client.list_models()) == []
 
 
 def test_all_end_when_they_are_asked_to(workers: ServerProcess) -> None:

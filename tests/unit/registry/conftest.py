@@ -101,7 +101,7 @@ class Registry:
             model=MODEL,
         )
         async with self.database.bookkeep() as records:
-            await records.replicas.put(report, expires_at_us=self.clock.time_us + lease_us)
+            await records.replicas.put([report], expires_at_us=self.clock.time_us + lease_us)
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
