@@ -16,7 +16,7 @@ $(BIN)/python:
 	$(PYTHON) -m venv $(VENV)
 
 $(VENV)/.demo: pyproject.toml requirements.lock | $(BIN)/python
-	@echo 'Installing into $(VENV), which takes about half a minute'
+	@echo 'Installing into $(VENV), which takes about a minute'
 	$(PIP) install --quiet -c requirements.lock -e '.[demo]'
 	@touch $@
 
@@ -34,7 +34,7 @@ demo: $(VENV)/.demo  ## Run the whole story on this machine, in about a minute
 
 .PHONY: test
 test: install  ## Run the whole test suite, on every database and every store
-	$(BIN)/pytest --numprocesses=auto --dist=worksteal
+	$(BIN)/pytest --numprocesses=auto --maxprocesses=4 --dist=worksteal
 
 .PHONY: lint
 lint: install  ## Check style, formatting and the layers

@@ -33,8 +33,8 @@ MODELS = ("barn/cow", "barn/goat")
 ALIASES = ("champion", "challenger")
 REFERENCES = tuple(f"{model}@{alias}" for model in MODELS for alias in ALIASES)
 VERSIONS = 5
-CONVERGED_WITHIN_SECONDS = 170.0
-"""A connection that is frozen is given up after at most 150 seconds of silence."""
+CONVERGED_WITHIN_SECONDS = 90.0
+"""A connection that is frozen is given up after a minute of silence at most."""
 
 RETRY_SECONDS = 0.2
 FREEZE_SHARE = 0.05

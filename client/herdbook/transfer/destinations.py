@@ -17,7 +17,7 @@ from herdbook.errors import DestinationExists, DestinationUnusable, LocalDiskFul
 from herdbook.files import sync, sync_all, write_at
 from herdbook.transfer.exchanging import UNSUPPORTED, exchange
 from herdbook.transfer.leftovers import Claim
-from herdbook.transfer.mounts import check_mounts, remove_tree
+from herdbook.transfer.mounts import check_mounts
 
 _FULL: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 _OCCUPIED: Final = frozenset({errno.ENOTEMPTY, errno.EEXIST, errno.ENOTDIR})
@@ -151,7 +151,7 @@ class StagedDirectory:
         """Does the same where the file system cannot: for an instant, nothing is there."""
         aside = self._claim.new_aside()
         try:
-            self._destination.rename(aside)
+            self._move_aside(aside)
             self._check_directory(aside)
             taken = not self._move()
         except BaseException as failure:
@@ -166,8 +166,30 @@ class StagedDirectory:
         if _is_something_else(self._destination):
             self._put_back(aside)
         # Another pull has replaced it.
-        remove_tree(aside)
+        self._remove_superseded(aside)
         return False
+
+    def _remove_superseded(self, aside: Path) -> None:
+        """Removes what was moved aside, so that a kill leaves nothing torn under that name."""
+        claim = Claim(self._destination)
+        try:
+            aside.rename(claim.directory)
+        finally:
+            claim.release()
+
+    def _move_aside(self, aside: Path) -> None:
+        try:
+            self._destination.rename(aside)
+        except OSError as error:
+            if error.errno != errno.EXDEV:
+                raise
+            # https://docs.kernel.org/filesystems/overlayfs.html: a directory of a lower layer
+            # cannot be renamed.
+            raise DestinationUnusable(
+                f"{self._destination} belongs to a lower layer of an overlay file system, such as "
+                "a container's image, from where nothing can be moved: remove it first, or name "
+                "another directory."
+            ) from error
 
     def _put_back(self, aside: Path) -> None:
         try:

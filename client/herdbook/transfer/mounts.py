@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import shutil
+import stat
 from contextlib import suppress
 from pathlib import Path
 from typing import Final
@@ -32,8 +33,15 @@ def check_mounts(directory: Path) -> None:
 
 def remove_tree(directory: Path) -> None:
     """Removes a directory as far as it can be, unless something is mounted in it."""
-    if _mount_point_in(directory) is None:
+    # Before Python 3.12, rmtree opens whatever is there, and waits at a FIFO.
+    if _is_directory(directory) and _mount_point_in(directory) is None:
         shutil.rmtree(directory, ignore_errors=True)
+
+
+def _is_directory(path: Path) -> bool:
+    with suppress(OSError):
+        return stat.S_ISDIR(path.lstat().st_mode)
+    return False
 
 
 def _mount_point_in(directory: Path) -> Path | None:

@@ -90,6 +90,8 @@ def test_what_no_pull_has_left_is_left_alone(tmp_path: Path) -> None:
     (tmp_path / f".x.{16 * 'a'}.herdbook-lock").touch()
     (tmp_path / f".y.{16 * 'b'}.herdbook-lock").mkdir()
     (tmp_path / f".z.{16 * 'c'}.herdbook-lock").symlink_to(tmp_path / "victim")
+    os.mkfifo(tmp_path / f".w.{16 * 'd'}.herdbook-partial")
+    (tmp_path / f".w.{16 * 'd'}.herdbook-lock").touch()
     before = names(tmp_path)
     sweep(tmp_path)
     assert names(tmp_path) == before
@@ -260,6 +262,41 @@ def test_what_another_pull_puts_there_between_the_steps_is_replaced_too(
     publish(old)
     assert names(old) == ["a"]
     assert names(old.parent) == ["model"]
+
+
+@pytest.mark.parametrize("exchanging", ["in steps"], indirect=True)
+@pytest.mark.usefixtures("exchanging")
+def test_what_another_pull_makes_superfluous_is_a_leftover_before_it_is_removed(
+    old: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def replace_it() -> None:
+        publish(old, OTHER)
+        monkeypatch.setattr(leftovers, "remove_tree", lambda _: None)
+
+    between_the_steps(replace_it, monkeypatch)
+    publish(old)
+    assert not [*old.parent.glob(".*.herdbook-old")]
+    monkeypatch.undo()
+    sweep(old.parent)
+    assert names(old.parent) == ["model"]
+
+
+@pytest.mark.parametrize("exchanging", ["in steps"], indirect=True)
+@pytest.mark.usefixtures("exchanging")
+def test_what_cannot_be_moved_out_of_an_image_is_told_in_words(
+    old: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rename = Path.rename
+
+    def refuse(path: Path, to: Path) -> Path:
+        if path == old:
+            raise OSError(errno.EXDEV, os.strerror(errno.EXDEV))
+        return rename(path, to)
+
+    monkeypatch.setattr(Path, "rename", refuse)
+    with pytest.raises(DestinationUnusable, match="lower layer of an overlay"):
+        publish(old)
+    assert names(old) == ["old"]
 
 
 @pytest.mark.parametrize("exchanging", ["in steps"], indirect=True)
