@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import threading
 import time
+import uuid
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -16,6 +17,7 @@ from opentelemetry.trace import Tracer
 if TYPE_CHECKING:
     from opentelemetry.sdk.metrics.export import MetricReader
     from opentelemetry.sdk.metrics.view import View
+    from opentelemetry.sdk.resources import Resource
     from opentelemetry.sdk.trace import TracerProvider
 
 SCOPE = "herdbook_server"
@@ -79,10 +81,9 @@ def start(
     if _is_disabled() or not (traced or counted or prometheus_address is not None):
         return None
     from opentelemetry.sdk.metrics import MeterProvider
-    from opentelemetry.sdk.resources import Resource
     from opentelemetry.sdk.trace import TracerProvider
 
-    resource = Resource.create({"service.name": "herdbook", "service.version": version("herdbook")})
+    resource = _resource()
     traces = TracerProvider(resource=resource, shutdown_on_exit=False)
     if traced:
         _export_traces(traces, otlp_endpoint)
@@ -99,6 +100,19 @@ def start(
         close_prometheus()
 
     return Telemetry(traces.get_tracer(SCOPE), metrics.get_meter(SCOPE), close)
+
+
+def _resource() -> Resource:
+    """Tell who sends; what OpenTelemetry's variables say of that holds."""
+    from opentelemetry.sdk.resources import OTELResourceDetector, Resource
+
+    own = {
+        "service.name": "herdbook",
+        "service.version": version("herdbook"),
+        # Without one, the figures of several workers would be taken for those of one.
+        "service.instance.id": str(uuid.uuid4()),
+    }
+    return Resource.create(own).merge(OTELResourceDetector().detect())
 
 
 def _is_disabled() -> bool:

@@ -24,6 +24,7 @@ from herdbook.v1 import alias_pb2, version_pb2
 from tests.support.ports import LOOPBACK, free_port
 from tests.support.server import Engines, ServerProcess
 from tests.support.stubs import Stubs, unique
+from tests.support.waiting import wait_until
 
 TRACE_ID = "0af7651916cd43dd8448eb211c80319c"
 DASHBOARD = Path(__file__).parents[2] / "deploy/grafana/herdbook.json"
@@ -35,12 +36,16 @@ class Traces(traces_grpc.TraceServiceServicer):
 
     def __init__(self) -> None:
         self.spans: list[Span] = []
+        self.senders: dict[str, str] = {}
+        """The names of those who sent, by the ids of their instances."""
         self.open = threading.Event()
         self.open.set()
 
     def Export(self, request, context):  # noqa: N802 - OpenTelemetry names it
         self.open.wait()
         for resource in request.resource_spans:
+            said = {each.key: each.value.string_value for each in resource.resource.attributes}
+            self.senders[said["service.instance.id"]] = said["service.name"]
             for scope in resource.scope_spans:
                 self.spans += scope.spans
         return traces_pb2.ExportTraceServiceResponse()
@@ -151,6 +156,19 @@ def test_a_call_is_a_span_of_the_callers_trace(
     assert attributes(span)["herdbook.request_id"]
 
 
+def test_servers_are_told_apart_and_named_as_the_variables_say(
+    embedded_engines: Engines, tmp_path: Path, collector: Collector
+) -> None:
+    for names in ({}, {"OTEL_SERVICE_NAME": "registry"}):
+        with ServerProcess(
+            told(embedded_engines, **names), tmp_path, otlp_endpoint=collector.endpoint
+        ) as server:
+            with Stubs(server.address) as stubs:
+                stubs.refer(unique("m"))
+            server.terminate()
+    assert sorted(collector.traces.senders.values()) == ["herdbook", "registry"]
+
+
 def test_a_watch_is_a_span_that_ends_at_once(
     embedded_engines: Engines, tmp_path: Path, collector: Collector
 ) -> None:
@@ -177,10 +195,11 @@ def test_prometheus_finds_figures_of_calls_database_and_store(
         stubs.push(unique("measured"), bytes(1000))
         watch = stubs.aliases.WatchAliases(alias_pb2.WatchAliasesRequest(references=["m@a"]))
         next(watch)
-        with urllib.request.urlopen(f"http://{metrics}/metrics") as response:
-            text = response.read().decode()
+        wait_until(
+            lambda: has(scraped(metrics), "herdbook_watch_delay_seconds_count"), "the push is told"
+        )
+        lines = scraped(metrics)
         watch.cancel()
-    lines = [line for line in text.splitlines() if not line.startswith("#")]
     assert has(lines, "rpc_server_call_duration_seconds_count", "UploadChunks", "OK")
     assert any("duration_seconds_bucket" in line and 'le="0.0025"' in line for line in lines)
     assert has(lines, "herdbook_rpc_received_bytes_total", "UploadChunks")
@@ -189,6 +208,13 @@ def test_prometheus_finds_figures_of_calls_database_and_store(
     assert has(lines, "herdbook_chunk_store_bytes_total", 'operation="put"')
     assert has(lines, "herdbook_watches", " 1.0")
     assert [name for name in shown() if not any(line.startswith(name) for line in lines)] == []
+
+
+def scraped(address: str) -> list[str]:
+    """The figures that Prometheus finds."""
+    with urllib.request.urlopen(f"http://{address}/metrics") as response:
+        text = response.read().decode()
+    return [line for line in text.splitlines() if not line.startswith("#")]
 
 
 def shown() -> list[str]:
