@@ -198,7 +198,7 @@ async def _start(settings: Settings, engines: _Engines, stack: AsyncExitStack) -
         fleet=fleet,
         max_watches=settings.max_watches,
         max_watch_seconds=settings.max_connection_age_seconds,
-        on_told=_delays(engines),
+        on_told=[announcer.follow, *_delays(engines)],
     )
     health = Health(
         database=database.revision,
@@ -366,7 +366,7 @@ def _gauges(collected: Telemetry, hub: Hub, fleet: Fleet) -> None:
         "herdbook.watch.revision",
         lambda: hub.revision,
         unit="{revision}",
-        description="The revision up to which this server's watches have been told",
+        description="The revision up to which this server has followed the record for its watches",
     )
     collected.gauges(
         "herdbook.replicas",
@@ -377,14 +377,14 @@ def _gauges(collected: Telemetry, hub: Hub, fleet: Fleet) -> None:
     )
 
 
-def _delays(engines: _Engines) -> Callable[[Sequence[Event]], None] | None:
-    """Return what measures how old events are when the watches are told, if anything does."""
+def _delays(engines: _Engines) -> list[Callable[[Sequence[Event]], None]]:
+    """Return what measures how old events are when the watches were told, if anything does."""
     if engines.telemetry is None:
-        return None
+        return []
     delays = engines.telemetry.meter.create_histogram(
         "herdbook.watch.delay",
         unit="s",
-        description="From when a change was asked for until this server's watches were told",
+        description="From a change until this server had sent it to the watches that it concerns",
     )
 
     def record(events: Sequence[Event]) -> None:
@@ -392,7 +392,7 @@ def _delays(engines: _Engines) -> Callable[[Sequence[Event]], None] | None:
         for event in events:
             delays.record(max(0, now_us - event.time_us) / 1_000_000)
 
-    return record
+    return [record]
 
 
 def _chunk_store_name(settings: Settings) -> str:

@@ -54,11 +54,14 @@ async def _serve(settings: Settings) -> None:
     stopping = asyncio.Event()
     for number in _STOPPING:
         _on_signal(number, lambda: _stop(stopping))
+    reload_asked = asyncio.Event()
+    if hasattr(signal, "SIGHUP"):
+        _on_signal(signal.SIGHUP, reload_asked.set)
     async with app.running(settings) as server:
         _stop_with_starter(stopping)
-        if hasattr(signal, "SIGHUP"):
-            _on_signal(signal.SIGHUP, lambda: _reload_tokens(settings, server))
+        reloading = asyncio.create_task(_reload_when_asked(settings, server, reload_asked))
         await stopping.wait()
+        reloading.cancel()
 
 
 def _stop(stopping: asyncio.Event) -> None:
@@ -80,6 +83,15 @@ def _stop_with_starter(stopping: asyncio.Event) -> None:
         _stop(stopping)
 
     loop.add_reader(int(lifeline), stop)
+
+
+async def _reload_when_asked(
+    settings: Settings, server: app.RunningServer, asked: asyncio.Event
+) -> None:
+    while True:
+        await asked.wait()
+        asked.clear()
+        _reload_tokens(settings, server)
 
 
 def _reload_tokens(settings: Settings, server: app.RunningServer) -> None:

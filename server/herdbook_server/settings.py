@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+import sys
 from pathlib import Path
 from typing import Annotated, Self
 from urllib.parse import urlsplit
@@ -13,6 +14,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 from herdbook_server.logs import LogFormat, LogLevel
 
 MIB = 1024 * 1024
+MAX_PORT = 65535
 
 
 class SettingsInvalid(Exception):
@@ -118,6 +120,20 @@ class Settings(BaseSettings):
             raise ValueError("--workers needs --database postgresql://…: SQLite is of one process")
         if self.workers > 1 and self.listen.startswith("unix:"):
             raise ValueError("--workers needs a port to share, such as --listen 127.0.0.1:7411")
+        if (self.workers > 1 or self.share_port) and sys.platform != "linux":
+            raise ValueError("--workers and --share-port need Linux, which shares connections out")
+        return self
+
+    @model_validator(mode="after")
+    def _check_metrics_ports(self) -> Self:
+        if self.workers > 1 and self.prometheus_listen is not None:
+            _, first = split_address(self.prometheus_listen)
+            ports = range(first, first + self.workers)
+            if first and (ports[-1] > MAX_PORT or split_address(self.listen)[1] in ports):
+                raise ValueError(
+                    f"--prometheus-listen takes a port for each worker, {first} to {ports[-1]}, "
+                    "which must exist and not be that of --listen"
+                )
         return self
 
     @model_validator(mode="after")
@@ -173,7 +189,7 @@ def split_address(address: str) -> tuple[str, int]:
     if address.startswith("unix:"):
         return address, 0
     host, _, port = address.rpartition(":")
-    if not host or not port.isascii() or not port.isdigit() or int(port) > 65535:  # noqa: PLR2004
+    if not host or not port.isascii() or not port.isdigit() or int(port) > MAX_PORT:
         raise ValueError("expected HOST:PORT, such as 127.0.0.1:7411")
     return host.removeprefix("[").removesuffix("]"), int(port)
 

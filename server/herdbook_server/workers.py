@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import os
 import signal
-import subprocess
 import sys
 import tempfile
-import threading
-import time
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from asyncio.subprocess import Process
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
-from types import FrameType
 from typing import Final
 
 from herdbook_server import app, logs
@@ -26,6 +24,9 @@ logger = logging.getLogger(__name__)
 
 LIFELINE: Final = "HERDBOOK_LIFELINE"
 """Names the descriptor at which a worker reads an end when whoever started it is gone."""
+
+_COMMAND: Final = (sys.executable, "-P", "-m", "herdbook_server", "serve")
+"""Modules that lie in the working directory are none of ours."""
 
 _LOOK_SECONDS: Final = 0.1
 _RESTART_SECONDS: Final = 1.0
@@ -46,106 +47,122 @@ def run(settings: Settings) -> None:
             Worker(_variables(settings, address, number), lifeline, home / f"{number}.ready")
             for number in range(settings.workers)
         ]
-        stopping = _forwarding(workers)
-        stack.callback(_end, workers, stopping)
-        _await_first(workers, stopping)
-        if not stopping.is_set():
-            fields = {"address": address, "workers": len(workers)}
-            logger.info("all workers are listening", extra={"fields": fields})
-            app.write_ready_file(settings, address)
-        while not stopping.wait(_LOOK_SECONDS):
-            _replace_ended(workers)
+        asyncio.run(_run(workers, lambda: _announce(settings, address)))
 
 
 class Worker:
     """One server process, again and again."""
 
     def __init__(self, variables: dict[str, str], lifeline: int, ready_file: Path) -> None:
-        self._ready_file = ready_file
         self._lifeline = lifeline
+        self._ready_file = ready_file
         self._environment = {
             **os.environ,
             **variables,
             "HERDBOOK_READY_FILE": str(ready_file),
             LIFELINE: str(lifeline),
         }
-        self._start_at = 0.0
-        self._process = self._started()
+        self.answered = asyncio.Event()
+        """Set when the first of its lives has begun to answer."""
+        self._stopped = asyncio.Event()
+        self._reload_due = False
+        self._process: Process | None = None
 
-    @property
-    def has_answered(self) -> bool:
-        """Whether it answers, or did so in a life before."""
-        return self._ready_file.exists()
+    async def run(self) -> None:
+        """Start it, and again a moment after it ended, until it is stopped.
 
-    @property
-    def exit_code(self) -> int | None:
-        """What it ended with; None while it runs."""
-        return self._process.poll()
+        Raises:
+            StartFailed: It ended before it had ever answered.
+        """
+        while not self._stopped.is_set():
+            code = await self._live()
+            if self._stopped.is_set():
+                return
+            if not self.answered.is_set():
+                raise StartFailed(f"A worker ended with code {code} before it answered.")
+            logger.warning("a worker ended with %s and is started again", code)
+            with suppress(TimeoutError):
+                async with asyncio.timeout(_RESTART_SECONDS):
+                    await self._stopped.wait()
 
-    def start_again(self) -> None:
-        """Start it once more, a moment after it ended."""
-        if not self._start_at:
-            logger.warning("worker %d ended with %s", self._process.pid, self.exit_code)
-            self._start_at = time.monotonic() + _RESTART_SECONDS
-        elif time.monotonic() >= self._start_at:
-            self._start_at = 0.0
-            self._process = self._started()
+    def stop(self) -> None:
+        """Have it drain and end; the second time, at once."""
+        self._stopped.set()
+        self._send(signal.SIGTERM)
 
-    def send(self, number: int) -> None:
-        """Send it a signal, if it runs."""
-        if self.exit_code is None:
-            self._process.send_signal(number)
+    def reload(self) -> None:
+        """Have it read its tokens again, once it can be asked to."""
+        self._reload_due = True
+        if self._ready_file.exists():
+            self._send_reload()
 
-    def wait(self) -> None:
-        """Wait until it has ended."""
-        self._process.wait()
-
-    def _started(self) -> subprocess.Popen[bytes]:
-        return subprocess.Popen(
-            [sys.executable, "-m", "herdbook_server", "serve"],
+    async def _live(self) -> int:
+        self._ready_file.unlink(missing_ok=True)
+        process = self._process = await asyncio.create_subprocess_exec(
+            *_COMMAND,
             env=self._environment,
             pass_fds=[self._lifeline],
             # What a terminal sends comes to this process alone, which hands it on.
             start_new_session=True,
         )
+        answering = asyncio.create_task(self._await_answer())
+        if self._stopped.is_set():
+            self._send(signal.SIGTERM)
+        try:
+            return await process.wait()
+        finally:
+            answering.cancel()
+            self._send(signal.SIGTERM)
+            await process.wait()
+
+    async def _await_answer(self) -> None:
+        while not self._ready_file.exists():  # noqa: ASYNC110 - a file wakes nobody
+            await asyncio.sleep(_LOOK_SECONDS)
+        self.answered.set()
+        if self._reload_due:
+            self._send_reload()
+
+    def _send_reload(self) -> None:
+        self._reload_due = False
+        self._send(signal.SIGHUP)
+
+    def _send(self, number: signal.Signals) -> None:
+        if self._process is not None:
+            with suppress(ProcessLookupError):
+                self._process.send_signal(number)
 
 
-def _forwarding(workers: list[Worker]) -> threading.Event:
-    """Hand signals on to the workers from now on; the event is set when they are to stop."""
-    stopping = threading.Event()
-
-    def forward(number: int, _: FrameType | None) -> None:
-        ends = number in {signal.SIGTERM, signal.SIGINT}
-        for worker in workers:
-            worker.send(signal.SIGTERM if ends else number)
-        if ends:
-            stopping.set()
-
-    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
-        signal.signal(number, forward)
-    return stopping
-
-
-def _await_first(workers: list[Worker], stopping: threading.Event) -> None:
-    """Wait until all answer; those of one that ends instead has said why."""
-    while not all(worker.has_answered for worker in workers) and not stopping.wait(_LOOK_SECONDS):
-        ended = [worker.exit_code for worker in workers if worker.exit_code is not None]
-        if ended:
-            raise StartFailed(f"A worker ended with code {ended[0]} before it answered.")
+async def _run(workers: Sequence[Worker], announce: Callable[[], None]) -> None:
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, _each, workers, Worker.stop)
+    loop.add_signal_handler(signal.SIGHUP, _each, workers, Worker.reload)
+    try:
+        async with asyncio.TaskGroup() as group:
+            runs = [group.create_task(worker.run()) for worker in workers]
+            announcing = group.create_task(_when_all_answer(workers, announce))
+            await asyncio.wait(runs)
+            announcing.cancel()
+    except ExceptionGroup as failures:
+        # The others were ended for it.
+        raise failures.exceptions[0] from None
 
 
-def _replace_ended(workers: list[Worker]) -> None:
+def _each(workers: Sequence[Worker], act: Callable[[Worker], None]) -> None:
     for worker in workers:
-        if worker.exit_code is not None:
-            worker.start_again()
+        act(worker)
 
 
-def _end(workers: list[Worker], stopping: threading.Event) -> None:
-    if not stopping.is_set():
-        for worker in workers:
-            worker.send(signal.SIGTERM)
+async def _when_all_answer(workers: Sequence[Worker], announce: Callable[[], None]) -> None:
     for worker in workers:
-        worker.wait()
+        await worker.answered.wait()
+    announce()
+
+
+def _announce(settings: Settings, address: str) -> None:
+    fields = {"address": address, "workers": settings.workers}
+    logger.info("all workers are listening", extra={"fields": fields})
+    app.write_ready_file(settings, address)
 
 
 @contextmanager
@@ -180,5 +197,5 @@ def _variables(settings: Settings, address: str, number: int) -> dict[str, str]:
     }
     if settings.prometheus_listen is not None:
         host, _, port = settings.prometheus_listen.rpartition(":")
-        told["prometheus_listen"] = f"{host}:{int(port) + number}"
+        told["prometheus_listen"] = f"{host}:{int(port) and int(port) + number}"
     return {f"HERDBOOK_{name.upper()}": str(value) for name, value in told.items()}

@@ -107,3 +107,11 @@ def test_an_event_is_one_line_whatever_its_fields_hold(formatter: logging.Format
     assert "cow-7" in line
     assert "empty" not in line
     assert "size_bytes" in line
+
+
+@pytest.mark.parametrize("first", [7409, 7411, 65534])
+def test_workers_take_no_metrics_port_that_is_taken_or_does_not_exist(first: int) -> None:
+    with pytest.raises(SettingsInvalid, match=f"{first} to {first + 2}"):
+        read_settings(
+            workers=3, database="postgresql://x/y", prometheus_listen=f"127.0.0.1:{first}"
+        )

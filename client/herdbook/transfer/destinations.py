@@ -171,11 +171,12 @@ class StagedDirectory:
 
     def _remove_superseded(self, aside: Path) -> None:
         """Removes what was moved aside, so that a kill leaves nothing torn under that name."""
-        claim = Claim(self._destination)
-        try:
-            aside.rename(claim.directory)
-        finally:
-            claim.release()
+        with suppress(OSError):
+            claim = Claim(self._destination)
+            try:
+                aside.rename(claim.directory)
+            finally:
+                claim.release()
 
     def _move_aside(self, aside: Path) -> None:
         try:

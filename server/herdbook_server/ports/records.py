@@ -19,7 +19,6 @@ from herdbook_server.ports.values import (
     File,
     Model,
     ReplicaReport,
-    ReplicaState,
     RequestRecord,
     Resolution,
     Stage,
@@ -392,7 +391,7 @@ class Replicas(Protocol):
         """
         ...
 
-    async def count_by_state(self, *, now_us: int) -> Mapping[ReplicaState, int]:
+    async def count_by_state(self, *, now_us: int) -> Mapping[str, int]:
         """Counts what live replicas have said of references, by state."""
         ...
 

@@ -113,7 +113,8 @@ class Surroundings(grpc.aio.ServerInterceptor):
             if len(data) < LARGE_BYTES:
                 await respond(decode(data), context)
                 return
-            # What a stream leaves of its request when it has begun to answer is small.
+            # What a stream leaves of its request when it has begun to answer is its raw bytes,
+            # which gRPC holds as long as the call.
             async with AsyncExitStack() as room:
                 await room.enter_async_context(self._large_requests.admitted(len(data)))
                 calls.current().until_answered = room
@@ -143,7 +144,10 @@ def _responding(behaviour: Behaviour, serialize: Callable[[Any], bytes]) -> Beha
     """Serialize responses inside of the layers, which see what that costs, and if it fails."""
 
     async def respond_once(request: Any, context: Context) -> Any:
-        response = await behaviour(request, context)
+        answering = behaviour(request, context)
+        # It may be large, and a watch lasts for days.
+        del request
+        response = await answering
         if response is None:
             return None
         data = serialize(response)

@@ -164,10 +164,11 @@ def bound(address: str, *, share_port: bool) -> Iterator[socket.socket]:
         AddressUnusable: Something else listens there, or this machine has no such address.
     """
     host, _, port = address.rpartition(":")
+    number = int(port)
     with ExitStack() as stack:
         try:
             found = socket.getaddrinfo(
-                host.strip("[]"), int(port), type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+                host.strip("[]"), number, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
             )
             sockets = [
                 stack.enter_context(socket.socket(family, kind, protocol))
@@ -177,7 +178,9 @@ def bound(address: str, *, share_port: bool) -> Iterator[socket.socket]:
                 each.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
                 if share_port:
                     each.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
-                each.bind(where)
+                each.bind((where[0], number, *where[2:]))
+                # Where port 0 took a free one, a host of several addresses has it at all of them.
+                number = each.getsockname()[1]
         except OSError as error:
             raise AddressUnusable(f"{address} cannot be listened at: {error.strerror}.") from error
         yield sockets[0]

@@ -49,15 +49,16 @@ class Fleet:
         self._open_below: Counter[tuple[Replica, str]] = Counter()
         """Watches by replica and prefix of models."""
         self._on_reports = on_reports
-        self._counts: Mapping[ReplicaState, int] = {}
+        self._counts: Mapping[str, int] = {}
         self._renewals = Gathering(self._renew)
+        self._renewals_below = Gathering(self._renew_below)
         self._reports = Gathering(self._take)
 
     @property
     def counts(self) -> Mapping[str, int]:
         """How many references live replicas had in each state, on any server, a moment ago."""
         return {
-            state.value: self._counts.get(state, 0)
+            state.value: self._counts.get(state.value, 0)
             for state in ReplicaState
             if state is not ReplicaState.STOPPED
         }
@@ -70,9 +71,8 @@ class Fleet:
                 await self._renew(list(self._open))
                 await self._renew_below(list(self._open_below))
                 async with self._database.bookkeep(durable=False) as records:
-                    now_us = self._clock.now_us()
-                    await records.replicas.forget_before(now_us - self._lease_us)
-                    self._counts = await records.replicas.count_by_state(now_us=now_us)
+                    await records.replicas.forget_before(self._clock.now_us() - self._lease_us)
+                await self._count()
             except DatabaseUnavailable as error:
                 logger.warning("Replica leases were not renewed: %s", error)
 
@@ -92,7 +92,7 @@ class Fleet:
         below = [(replica, prefix) for prefix in sorted(set(subscription.model_prefixes))]
         try:
             await self._renewals.write(keys)
-            await self._renew_below(below)
+            await self._renewals_below.write(below)
         except DatabaseUnavailable as error:
             logger.warning("A replica's lease waits for the database: %s", error)
         with _counted(self._open, keys), _counted(self._open_below, below):
@@ -129,13 +129,17 @@ class Fleet:
                 now_us=self._clock.now_us(), reference=canonical, after=after, limit=limit
             )
 
+    async def _count(self) -> None:
+        async with self._database.read() as records:
+            self._counts = await records.replicas.count_by_state(now_us=self._clock.now_us())
+
     async def _take(self, reports: Sequence[ReplicaReport]) -> None:
         """Stores of each replica and reference what was said last."""
         latest = {(report.replica_id, report.reference): report for report in reports}
         stopped = [key for key, said in latest.items() if said.state is ReplicaState.STOPPED]
-        going_on = [said for said in latest.values() if said.state is not ReplicaState.STOPPED]
         async with self._database.bookkeep(durable=False) as records:
-            await records.replicas.put(going_on, expires_at_us=self._expiry())
+            # All rows once, in order: what goes over rows twice can meet others half-way.
+            await records.replicas.put(latest.values(), expires_at_us=self._expiry())
             await records.replicas.forget(stopped)
         if self._on_reports is not None:
             self._on_reports({parse_reference(reference) for _, reference in latest})
@@ -146,8 +150,11 @@ class Fleet:
         replicas = {(replica.id, reference): replica for replica, reference in keys}
         async with self._database.bookkeep(durable=False) as records:
             unknown = await records.replicas.renew(sorted(replicas), expires_at_us=self._expiry())
+        if unknown:
             newcomers = [self._newcomer(replicas[key], key[1]) for key in unknown]
-            await records.replicas.add(newcomers, expires_at_us=self._expiry())
+            # In a transaction of its own, or it could meet others half-way.
+            async with self._database.bookkeep(durable=False) as records:
+                await records.replicas.add(newcomers, expires_at_us=self._expiry())
 
     async def _renew_below(self, keys: Sequence[tuple[Replica, str]]) -> None:
         if keys:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Sequence
+from contextvars import Context
 from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 
@@ -38,7 +39,8 @@ class Gathering(Generic[Item]):
         batch = self._next
         if batch is None:
             batch = self._next = _Batch()
-            writing = asyncio.create_task(self._write_next(batch))
+            # It belongs to no call, so its log lines name none.
+            writing = asyncio.create_task(self._write_next(batch), context=Context())
             self._writes.add(writing)
             writing.add_done_callback(self._writes.discard)
         batch.items.extend(items)

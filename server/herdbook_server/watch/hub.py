@@ -13,6 +13,7 @@ told a state of before that.
 from __future__ import annotations
 
 import asyncio
+import itertools
 import logging
 import random
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence, Sized
@@ -73,8 +74,13 @@ class Hub:
         bookmark_seconds: float = 10.0,
         retry_seconds: float = 1.0,
         max_initial_lookups: int = 16,
-        on_told: Callable[[Sequence[Event]], None] | None = None,
+        on_told: Sequence[Callable[[Sequence[Event]], None]] = (),
     ) -> None:
+        """Prepare to follow.
+
+        Each of `on_told` is given events of which watchers heard, when those that waited have sent
+        what became of them.
+        """
         self._database = database
         self._fleet = fleet
         self._max_watches = max_watches
@@ -85,6 +91,8 @@ class Hub:
         self._lookups = asyncio.Semaphore(max_initial_lookups)
         self._interest = Interest()
         self._watchers: set[Watcher] = set()
+        self._groups = itertools.cycle(range(BOOKMARK_GROUPS))
+        """Newcomers take turns, too."""
         self._group = 0
         """Whose turn it is."""
         self._revision: int | None = None
@@ -128,7 +136,8 @@ class Hub:
             async with self._lookups:
                 await self._offer_initial(watcher, references)
             watcher.forget_known()
-            async with self._fleet.presence(watcher.subscription):
+            subscription = watcher.subscription
+            async with self._fleet.presence(subscription):
                 with self._ageing(watcher):
                     yield watcher
         finally:
@@ -176,7 +185,7 @@ class Hub:
                 f"This server holds {self._max_watches} watches and takes no more.",
                 retry_after_seconds=10,
             )
-        watcher = Watcher(subscription, group=len(self._watchers) % BOOKMARK_GROUPS)
+        watcher = Watcher(subscription, group=next(self._groups))
         self._watchers.add(watcher)
         self._interest.add(watcher, references)
         return watcher
@@ -227,12 +236,15 @@ class Hub:
                 events = await records.events.after(self.revision, limit=EVENTS_PER_READ)
                 if not events:
                     return
-                await self._tell(records, events, revision=events[-1].revision)
+                concerned = await self._tell(records, events, revision=events[-1].revision)
             self._revision = events[-1].revision
-            if self._on_told is not None:
-                self._on_told(events)
+            if concerned:
+                for tell in self._on_told:
+                    # Watchers that were woken come first.
+                    asyncio.get_running_loop().call_soon(tell, events)
 
-    async def _tell(self, records: Records, events: Sequence[Event], *, revision: int) -> None:
+    async def _tell(self, records: Records, events: Sequence[Event], *, revision: int) -> bool:
+        """Offers what references name now; returns whether any is watched."""
         models = {event.model for event in events}
         listed = list(self._interest.references(models))
         prefixed = await self._prefixed(records, events)
@@ -247,6 +259,7 @@ class Hub:
             state = _state(str(reference), named[reference], revision)
             for watcher in self._interest.prefix_watchers(reference.model):
                 watcher.offer(state)
+        return bool(listed or prefixed)
 
     async def _prefixed(self, records: Records, events: Sequence[Event]) -> set[Reference]:
         """Aliases, present and past, that the events may have changed and a prefix brings in."""

@@ -103,6 +103,20 @@ def upload_endlessly(address: str) -> grpc.StatusCode:
         return caught.value.code()
 
 
+async def test_a_call_that_lets_go_of_its_request_is_the_last_that_held_it() -> None:
+    class Request:
+        pass
+
+    async def watch(request: Request, _: Context) -> None:
+        held.append(weakref.ref(request))
+        del request
+        held.append(held.pop()())
+
+    held: list[object] = []
+    await interceptors._responding(watch, bytes)(Request(), cast("Context", None))
+    assert held == [None]
+
+
 async def test_a_refused_call_keeps_nothing_that_it_held(servicer, stub) -> None:
     servicer.error = FileNotFound("There is none.")
     gc.collect()

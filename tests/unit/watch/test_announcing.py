@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Callable, Iterable
 
 import pytest
 
+from herdbook_server.errors import DatabaseUnavailable
 from herdbook_server.ports.references import ByAlias, Reference
 from herdbook_server.ports.values import EventKind, ReplicaState
 from herdbook_server.watch.announcing import Announcer
@@ -17,35 +18,68 @@ from tests.unit.watch.conftest import DEADLINE_SECONDS
 from tests.unit.watch.test_fleet import LEASE_US, report
 
 KINDS = {EventKind.FLEET_CONVERGED, EventKind.LOAD_FAILED}
+CHAMPION = ByAlias(MODEL, "champion")
+HELD_SECONDS = 5
+HELD_US = 5_000_000
+
+Said = tuple[EventKind, int, str]
+
+
+def converged(version: int, replicas: int) -> Said:
+    """What is said when all serve a version."""
+    return (EventKind.FLEET_CONVERGED, version, f"Replicas that serve it: {replicas}.")
+
+
+class CountedAnnouncer(Announcer):
+    """Counts its looks."""
+
+    looks = 0
+
+    async def _look(self, reference: ByAlias) -> None:
+        await super()._look(reference)
+        self.looks += 1
 
 
 class Announcing:
     """Servers that look at one fleet."""
 
-    def __init__(self, registry: Registry, announcers: list[Announcer]) -> None:
+    def __init__(self, registry: Registry, announcers: list[CountedAnnouncer]) -> None:
         self.registry = registry
         self.announcers = announcers
         self.fleet = Fleet(
-            database=registry.database,
-            clock=registry.clock,
-            on_reports=self._notice,
+            database=registry.database, clock=registry.clock, on_reports=self._notice
         )
 
     def _notice(self, references: Iterable[Reference]) -> None:
+        noticed = list(references)
         for each in self.announcers:
-            each.notice(references)
+            each.notice(noticed)
 
-    async def said(self) -> list[tuple[EventKind, int, str]]:
+    async def serve(self, version: int, *replicas: str) -> None:
+        """Have replicas report that they serve a version."""
+        for replica in replicas:
+            await self.fleet.report(report(replica, ReplicaState.SERVING, version, serving=version))
+
+    async def looked(self) -> None:
+        """Wait until every server has looked at the alias, from beginning to end."""
+        async with asyncio.timeout(DEADLINE_SECONDS):
+            for each in self.announcers:
+                wanted = each.looks + 2
+                while each.looks < wanted:
+                    each.notice([CHAMPION])
+                    await asyncio.sleep(POLL_SECONDS)
+
+    async def hold(self, us: int = HELD_US) -> None:
+        """Let time go by, between looks."""
+        await self.looked()
+        self.registry.clock.time_us += us
+        await self.looked()
+
+    async def said(self) -> list[Said]:
         """What events say of the fleet."""
         async with self.registry.database.read() as records:
             events = await records.events.after(0, limit=1000)
         return [(e.kind, e.version, e.reason) for e in events if e.kind in KINDS]
-
-    async def until(self, *wanted: tuple[EventKind, int, str]) -> None:
-        """Wait until exactly this is said."""
-        async with asyncio.timeout(DEADLINE_SECONDS):
-            while await self.said() != list(wanted):  # noqa: ASYNC110 - in a database
-                await asyncio.sleep(POLL_SECONDS)
 
 
 @pytest.fixture
@@ -55,8 +89,12 @@ async def announcing(registry: Registry) -> AsyncIterator[Announcing]:
         await registry.register()
     await registry.aliases.set(ADA, MODEL, "champion", 1)
     announcers = [
-        Announcer(
-            database=registry.database, clock=registry.clock, pause_seconds=0.0, again_seconds=0.05
+        CountedAnnouncer(
+            database=registry.database,
+            clock=registry.clock,
+            held_seconds=HELD_SECONDS,
+            pause_seconds=0.0,
+            again_seconds=0.05,
         )
         for _ in range(2)
     ]
@@ -68,41 +106,112 @@ async def announcing(registry: Registry) -> AsyncIterator[Announcing]:
 
 
 async def test_a_fleet_that_has_converged_is_said_once_a_move(announcing: Announcing) -> None:
-    for replica in ("a", "b"):
-        await announcing.fleet.report(report(replica, ReplicaState.WATCHING, 0))
-    for replica in ("a", "b"):
-        assert await announcing.said() == []
-        await announcing.fleet.report(report(replica, ReplicaState.SERVING, 1, serving=1))
-    first = (EventKind.FLEET_CONVERGED, 1, "Replicas that serve it: 2.")
-    await announcing.until(first)
-    await announcing.fleet.report(report("a", ReplicaState.SERVING, 1, serving=1))
+    await announcing.fleet.report(report("a", ReplicaState.WATCHING, 0))
+    await announcing.serve(1, "b")
+    await announcing.hold()
+    assert await announcing.said() == []
+    await announcing.serve(1, "a")
+    await announcing.hold()
+    assert await announcing.said() == [converged(1, 2)]
     await announcing.registry.aliases.set(ADA, MODEL, "champion", 2)
-    for replica in ("a", "b"):
-        await announcing.fleet.report(report(replica, ReplicaState.SERVING, 2, serving=2))
-    await announcing.until(first, (EventKind.FLEET_CONVERGED, 2, "Replicas that serve it: 2."))
+    await announcing.serve(2, "a", "b")
+    await announcing.hold()
+    await announcing.hold()
+    assert await announcing.said() == [converged(1, 2), converged(2, 2)]
 
 
-async def test_the_first_failure_is_said_once_a_move(announcing: Announcing) -> None:
+async def test_a_fleet_that_is_not_whole_for_long_has_not_converged(
+    announcing: Announcing,
+) -> None:
+    await announcing.serve(1, "a")
+    await announcing.hold(HELD_US - 1)
+    await announcing.fleet.report(report("b", ReplicaState.WATCHING, 0))
+    await announcing.hold(1)
+    await announcing.serve(1, "b")
+    await announcing.hold(HELD_US - 1)
+    assert await announcing.said() == []
+    await announcing.hold(1)
+    assert await announcing.said() == [converged(1, 2)]
+
+
+async def test_a_move_back_that_no_replica_followed_is_said_too(announcing: Announcing) -> None:
+    await announcing.serve(1, "a")
+    await announcing.hold()
+    for version in (2, 1):
+        await announcing.registry.aliases.set(ADA, MODEL, "champion", version)
+    async with announcing.registry.database.read() as records:
+        events = await records.events.after(0, limit=1000)
+    for each in announcing.announcers:
+        each.follow(events)
+    await announcing.hold()
+    assert await announcing.said() == [converged(1, 1), converged(1, 1)]
+
+
+async def test_a_failure_is_said_once_a_move(announcing: Announcing) -> None:
     await announcing.fleet.report(report("a", ReplicaState.FAILED, 1))
-    said = (EventKind.LOAD_FAILED, 1, "pod: out of memory")
-    await announcing.until(said)
+    await announcing.looked()
+    said = [(EventKind.LOAD_FAILED, 1, "pod: out of memory")]
+    assert await announcing.said() == said
     await announcing.fleet.report(report("b", ReplicaState.FAILED, 1))
-    await announcing.fleet.report(report("c", ReplicaState.SERVING, 1, serving=1))
-    await asyncio.sleep(0.2)
-    assert await announcing.said() == [said]
+    await announcing.serve(1, "c")
+    await announcing.hold()
+    assert await announcing.said() == said
 
 
 async def test_a_replica_that_goes_without_a_word_is_in_nobodys_way(announcing: Announcing) -> None:
     await announcing.fleet.report(report("a", ReplicaState.WATCHING, 0))
     announcing.registry.clock.time_us += LEASE_US // 2 + 1
-    await announcing.fleet.report(report("b", ReplicaState.SERVING, 1, serving=1))
-    announcing.registry.clock.time_us += LEASE_US // 2 + 1
-    await announcing.until((EventKind.FLEET_CONVERGED, 1, "Replicas that serve it: 1."))
+    await announcing.serve(1, "b")
+    await announcing.hold(LEASE_US // 2 + 1)
+    await announcing.serve(1, "b")
+    await announcing.hold()
+    assert await announcing.said() == [converged(1, 1)]
 
 
 async def test_of_an_alias_that_is_gone_nothing_is_said(announcing: Announcing) -> None:
     await announcing.registry.aliases.delete(ADA, MODEL, "champion")
-    await announcing.fleet.report(report("a", ReplicaState.SERVING, 1, serving=1))
-    announcing.announcers[0].notice([ByAlias(MODEL, "none")])
-    await asyncio.sleep(0.2)
+    await announcing.serve(1, "a")
+    await announcing.hold()
     assert await announcing.said() == []
+
+
+async def test_of_a_deleted_model_nothing_is_said(announcing: Announcing) -> None:
+    await announcing.registry.models.delete(ADA, MODEL, force=True)
+    await announcing.serve(1, "a")
+    await announcing.hold()
+    assert await announcing.said() == []
+
+
+async def test_what_another_server_has_said_takes_no_revision(announcing: Announcing) -> None:
+    await announcing.serve(1, "a")
+    await announcing.hold()
+    before = await announcing.registry.database.revision()
+    late = CountedAnnouncer(
+        database=announcing.registry.database, clock=announcing.registry.clock, held_seconds=0
+    )
+    await late._look(CHAMPION)
+    assert late.looks == 1
+    assert await announcing.registry.database.revision() == before
+
+
+async def test_what_could_not_be_looked_at_is_looked_at_later(
+    announcing: Announcing, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    refused = []
+
+    def refuse() -> None:
+        refused.append(1)
+        raise DatabaseUnavailable("away")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(announcing.registry.database, "read", refuse)
+        await announcing.serve(1, "a")
+        await until(lambda: len(refused) >= len(announcing.announcers))
+    await until(lambda: all(each.looks for each in announcing.announcers))
+
+
+async def until(holds: Callable[[], bool]) -> None:
+    """Wait until something holds."""
+    async with asyncio.timeout(DEADLINE_SECONDS):
+        while not holds():  # noqa: ASYNC110 - nobody tells
+            await asyncio.sleep(POLL_SECONDS)

@@ -183,3 +183,18 @@ async def test_a_report_out_of_bounds_is_refused(
 async def test_nonsense_is_refused(watching: Watching) -> None:
     with pytest.raises(ReferenceInvalid):
         await watching.fleet.convergence("@@")
+
+
+async def test_reports_and_leases_of_two_servers_do_not_lock_each_other_out(
+    registry: Registry,
+) -> None:
+    one, other = (Fleet(database=registry.database, clock=registry.clock) for _ in range(2))
+    replicas = [f"r{number:03}" for number in range(200)]
+    serving = [report(replica, ReplicaState.SERVING, 1, serving=1) for replica in replicas]
+    half = len(replicas) // 2
+    stopping = [report(replica, ReplicaState.STOPPED, 1) for replica in replicas[:half]]
+    for _ in range(5):
+        await one._take(serving)
+        registry.clock.time_us += 1
+        leases = [(Replica(replica, "host", "pod"), CHAMPION) for replica in replicas]
+        await asyncio.gather(one._take(stopping + serving[half:]), other._renew(leases))

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import weakref
+from collections import Counter
 
 import pytest
 
@@ -15,8 +17,8 @@ from herdbook_server.errors import (
 )
 from herdbook_server.ports.values import Stage
 from herdbook_server.watch.fleet import Fleet
-from herdbook_server.watch.hub import Hub
-from herdbook_server.watch.values import Bookmark, ReferenceState, Replica
+from herdbook_server.watch.hub import BOOKMARK_GROUPS, Hub
+from herdbook_server.watch.values import Bookmark, ReferenceState, Replica, Subscription
 from tests.unit.registry.conftest import ADA, MODEL, Registry
 from tests.unit.watch.conftest import Watching
 
@@ -316,3 +318,23 @@ async def test_concurrent_moves_reach_every_watcher_in_growing_order(watching: W
     revisions = [state.revision for state in seen]
     assert revisions == sorted(set(revisions))
     assert names(seen[-1]) == (CHAMPION, final.version)
+
+
+class Known(dict[str, ReferenceState]):
+    """What a watcher knows from before, which can be seen to go."""
+
+
+async def test_a_watch_lets_go_of_what_was_known_before(watching: Watching) -> None:
+    known = Known()
+    held = weakref.ref(known)
+    async with watching.hub.watching(Subscription(references=(CHAMPION,), known=known)):
+        del known
+        assert held() is None
+
+
+async def test_bookmarks_stay_spread_while_watches_come_and_go(watching: Watching) -> None:
+    groups: Counter[int] = Counter()
+    for _ in range(2 * BOOKMARK_GROUPS):
+        async with watching.hub.watching(Subscription(references=(CHAMPION,))) as watcher:
+            groups[watcher.group] += 1
+    assert set(groups.values()) == {2}

@@ -224,7 +224,8 @@ class EventKind(StrEnum):
     ALIAS_SET = "alias_set"
     ALIAS_DELETED = "alias_deleted"
     FLEET_CONVERGED = "fleet_converged"
-    """Every live replica that watched an alias served its version; once for each move."""
+    """Every live replica that watches an alias has served its version, for 30 seconds; once for
+    each move."""
     LOAD_FAILED = "load_failed"
     """A replica could not load the version that an alias names; once for each move."""
 

@@ -97,7 +97,7 @@ class AliasServicer(alias_pb2_grpc.AliasServiceServicer):
         call = calls.current()
         subscription = watching.subscription(request)
         # It may list thousands of states, and the watch may last for days.
-        request.Clear()
+        del request
         async with self._hub.watching(subscription) as watcher:
             del subscription
             while True:

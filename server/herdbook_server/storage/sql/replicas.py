@@ -156,10 +156,9 @@ class ReplicaRows:
             serving_counts=dict(serving),
         )
 
-    async def count_by_state(self, *, now_us: int) -> Mapping[ReplicaState, int]:
+    async def count_by_state(self, *, now_us: int) -> Mapping[str, int]:
         """See `ports.records.Replicas`."""
-        rows = await self._connection.fetch(COUNTS_BY_STATE, now_us)
-        return {ReplicaState(state): count for state, count in rows}
+        return {row[0]: row[1] for row in await self._connection.fetch(COUNTS_BY_STATE, now_us)}
 
     async def serving(
         self, model: str, number: int | None, *, now_us: int
