@@ -333,6 +333,8 @@ class RecordTests:
             assert len(await records.replicas.serving("team/cow", 1, now_us=14)) == 2
             assert len(await records.replicas.serving("team/cow", None, now_us=15)) == 1
             assert await records.replicas.serving("team/cow", 2, now_us=1) == []
+            assert await records.replicas.count_by_state(now_us=14) == {"serving": 3}
+            assert await records.replicas.count_by_state(now_us=20) == {}
             assert await records.replicas.forget_before(16) == 1
             assert len(await records.replicas.live(now_us=0, limit=9)) == 2
 
