@@ -192,7 +192,7 @@ async def _open_direct(settings: Settings, stack: AsyncExitStack) -> DirectAcces
 async def _start(settings: Settings, engines: _Engines, stack: AsyncExitStack) -> RunningServer:
     database, clock = engines.database, engines.clock
     announcer = Announcer(database=database, clock=clock)
-    fleet = Fleet(database=database, clock=clock, on_reports=announcer.notice)
+    fleet = Fleet(database=database, clock=clock, on_heard=announcer.notice)
     hub = Hub(
         database=database,
         fleet=fleet,
@@ -226,8 +226,10 @@ async def _start(settings: Settings, engines: _Engines, stack: AsyncExitStack) -
         "health": health.run,
         "upkeep": _upkeep(settings, engines).run,
     }
-    for name, work in works.items():
-        stack.push_async_callback(_end, asyncio.create_task(_keep_running(name, work), name=name))
+    tasks = {
+        asyncio.create_task(_keep_running(name, work), name=name) for name, work in works.items()
+    }
+    stack.push_async_callback(_end, tasks)
     await server.start()
     stack.push_async_callback(_drain, settings, [health.drain, hub.drain, endless.drain], server)
     running_server = RunningServer(address_at(settings.listen, port), port, authentication, hub)
@@ -316,9 +318,11 @@ async def _keep_running(name: str, work: Callable[[], Awaitable[None]]) -> None:
         await asyncio.sleep(_RESTART_SECONDS)
 
 
-async def _end(task: asyncio.Task[None]) -> None:
-    task.cancel()
-    await asyncio.wait({task})
+async def _end(tasks: set[asyncio.Task[None]]) -> None:
+    """End all at once: each may wait for a database that does not answer."""
+    for task in tasks:
+        task.cancel()
+    await asyncio.wait(tasks)
 
 
 async def _drain(
@@ -346,9 +350,19 @@ def _announce(settings: Settings, engines: _Engines, server: RunningServer) -> N
 
 
 def write_ready_file(settings: Settings, address: str) -> None:
-    """Tell whoever waits for it that the server answers."""
-    if settings.ready_file is not None:
+    """Tell whoever waits for it that the server answers.
+
+    Raises:
+        StartFailed: The file cannot be written.
+    """
+    if settings.ready_file is None:
+        return
+    try:
         _replace(settings.ready_file, f"{address}\n")
+    except OSError as error:
+        raise StartFailed(
+            f"The ready file {settings.ready_file} cannot be written: {error.strerror}."
+        ) from error
 
 
 def _replace(path: Path, text: str) -> None:

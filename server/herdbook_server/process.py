@@ -13,7 +13,7 @@ import threading
 from collections.abc import Callable, Coroutine
 from typing import Any, TypeVar
 
-from herdbook_server import app, logs, workers
+from herdbook_server import app, logs, supervision, workers
 from herdbook_server.allocator import keep_freed_memory
 from herdbook_server.rpc import calls
 from herdbook_server.rpc.authentication import Tokens, TokensInvalid
@@ -58,31 +58,22 @@ async def _serve(settings: Settings) -> None:
     if hasattr(signal, "SIGHUP"):
         _on_signal(signal.SIGHUP, reload_asked.set)
     async with app.running(settings) as server:
-        _stop_with_starter(stopping)
+        supervision.tell_ready()
+        supervision.when_left_alone(lambda: _stop(stopping))
         reloading = asyncio.create_task(_reload_when_asked(settings, server, reload_asked))
         await stopping.wait()
         reloading.cancel()
 
 
 def _stop(stopping: asyncio.Event) -> None:
-    """Begin to stop; the next signal of the kind ends the process at once."""
+    """Begin to stop; the next signal of the kind ends the process at once, unless it is a worker.
+
+    A worker may be sent the same by its supervisor and by who stops all of a service's processes.
+    """
     stopping.set()
-    for number in _STOPPING:
-        signal.signal(number, signal.SIG_DFL)
-
-
-def _stop_with_starter(stopping: asyncio.Event) -> None:
-    """Begin to stop when the process that started this one as a worker is gone."""
-    lifeline = os.environ.get(workers.LIFELINE)
-    if lifeline is None:
-        return
-    loop = asyncio.get_running_loop()
-
-    def stop() -> None:
-        loop.remove_reader(int(lifeline))
-        _stop(stopping)
-
-    loop.add_reader(int(lifeline), stop)
+    if not supervision.is_supervised():
+        for number in _STOPPING:
+            signal.signal(number, signal.SIG_DFL)
 
 
 async def _reload_when_asked(

@@ -6,30 +6,31 @@ import asyncio
 import logging
 import os
 import signal
+import socket
 import sys
-import tempfile
 from asyncio.subprocess import Process
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager, suppress
-from pathlib import Path
-from typing import Final
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from typing import IO, Final
 
 from herdbook_server import app, logs
 from herdbook_server.app import StartFailed
 from herdbook_server.rpc import calls
 from herdbook_server.rpc.server import AddressUnusable, bound, try_to_bind
 from herdbook_server.settings import Settings
+from herdbook_server.supervision import LIFELINE, READY
 
 logger = logging.getLogger(__name__)
-
-LIFELINE: Final = "HERDBOOK_LIFELINE"
-"""Names the descriptor at which a worker reads an end when whoever started it is gone."""
 
 _COMMAND: Final = (sys.executable, "-P", "-m", "herdbook_server", "serve")
 """Modules that lie in the working directory are none of ours."""
 
-_LOOK_SECONDS: Final = 0.1
+_READY_FILE: Final = "HERDBOOK_READY_FILE"
+"""Is written when all answer."""
+
 _RESTART_SECONDS: Final = 1.0
+_STOP_SECONDS: Final = 10.0
+"""How long a worker may take to end when it has drained."""
 
 
 def run(settings: Settings) -> None:
@@ -39,12 +40,13 @@ def run(settings: Settings) -> None:
         StartFailed: The address cannot be listened at, or a first worker did not start.
     """
     logs.configure(settings.log_format, settings.log_level, request_id=calls.request_id)
-    with ExitStack() as stack:
-        address = stack.enter_context(_held_address(settings.listen))
-        home = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="herdbook-")))
-        lifeline = stack.enter_context(_lifeline())
+    with _held_address(settings.listen) as address, _lifeline() as lifeline:
         workers = [
-            Worker(_variables(settings, address, number), lifeline, home / f"{number}.ready")
+            Worker(
+                _variables(settings, address, number),
+                lifeline,
+                stop_seconds=settings.drain_seconds + _STOP_SECONDS,
+            )
             for number in range(settings.workers)
         ]
         asyncio.run(_run(workers, lambda: _announce(settings, address)))
@@ -53,18 +55,17 @@ def run(settings: Settings) -> None:
 class Worker:
     """One server process, again and again."""
 
-    def __init__(self, variables: dict[str, str], lifeline: int, ready_file: Path) -> None:
+    def __init__(
+        self, variables: Mapping[str, str], lifeline: IO[bytes], *, stop_seconds: float
+    ) -> None:
+        """Prepare to start it; one that does not stop in `stop_seconds` is killed."""
+        self._variables = variables
         self._lifeline = lifeline
-        self._ready_file = ready_file
-        self._environment = {
-            **os.environ,
-            **variables,
-            "HERDBOOK_READY_FILE": str(ready_file),
-            LIFELINE: str(lifeline),
-        }
+        self._stop_seconds = stop_seconds
         self.answered = asyncio.Event()
         """Set when the first of its lives has begun to answer."""
         self._stopped = asyncio.Event()
+        self._answers = False
         self._reload_due = False
         self._process: Process | None = None
 
@@ -87,40 +88,62 @@ class Worker:
 
     def stop(self) -> None:
         """Have it drain and end; the second time, at once."""
+        if self._stopped.is_set():
+            self._send(signal.SIGKILL)
         self._stopped.set()
         self._send(signal.SIGTERM)
+        asyncio.get_running_loop().call_later(self._stop_seconds, self._send, signal.SIGKILL)
 
     def reload(self) -> None:
         """Have it read its tokens again, once it can be asked to."""
         self._reload_due = True
-        if self._ready_file.exists():
+        if self._answers:
             self._send_reload()
 
     async def _live(self) -> int:
-        self._ready_file.unlink(missing_ok=True)
-        process = self._process = await asyncio.create_subprocess_exec(
+        loop = asyncio.get_running_loop()
+        with _pipe() as (ready, telling):
+            loop.add_reader(ready, self._on_ready, ready)
+            try:
+                process = self._process = await self._start(telling)
+                return await self._ended(process)
+            except OSError as error:
+                logger.warning("a worker cannot be started: %s", error)
+                return os.EX_OSERR
+            finally:
+                self._answers = False
+                loop.remove_reader(ready)
+
+    async def _start(self, telling: IO[bytes]) -> Process:
+        inherited = {name: text for name, text in os.environ.items() if name != _READY_FILE}
+        own = {LIFELINE: str(self._lifeline.fileno()), READY: str(telling.fileno())}
+        return await asyncio.create_subprocess_exec(
             *_COMMAND,
-            env=self._environment,
-            pass_fds=[self._lifeline],
+            env={**inherited, **self._variables, **own},
+            pass_fds=[self._lifeline.fileno(), telling.fileno()],
             # What a terminal sends comes to this process alone, which hands it on.
             start_new_session=True,
         )
-        answering = asyncio.create_task(self._await_answer())
-        if self._stopped.is_set():
-            self._send(signal.SIGTERM)
-        try:
-            return await process.wait()
-        finally:
-            answering.cancel()
-            self._send(signal.SIGTERM)
-            await process.wait()
 
-    async def _await_answer(self) -> None:
-        while not self._ready_file.exists():  # noqa: ASYNC110 - a file wakes nobody
-            await asyncio.sleep(_LOOK_SECONDS)
+    def _on_ready(self, ready: IO[bytes]) -> None:
+        ready.read(1)
+        asyncio.get_running_loop().remove_reader(ready)
+        self._answers = True
         self.answered.set()
         if self._reload_due:
             self._send_reload()
+
+    async def _ended(self, process: Process) -> int:
+        if self._stopped.is_set():
+            # Asked to while it was started.
+            self._send(signal.SIGTERM)
+        try:
+            return await process.wait()
+        except asyncio.CancelledError:
+            # Another worker could not be started.
+            self.stop()
+            await process.wait()
+            raise
 
     def _send_reload(self) -> None:
         self._reload_due = False
@@ -171,26 +194,44 @@ def _held_address(listen: str) -> Iterator[str]:
     try:
         try_to_bind(listen)
         # It does not listen: no connection comes here.
-        with bound(listen, share_port=True) as held:
-            yield app.address_at(listen, held.getsockname()[1])
+        with bound(listen, share_port=True) as held, socket.socket(socket.AF_UNIX) as claim:
+            where = held.getsockname()[:2]
+            _claim(claim, where)
+            yield app.address_at(listen, where[1])
     except AddressUnusable as error:
         raise StartFailed(str(error)) from error
 
 
-@contextmanager
-def _lifeline() -> Iterator[int]:
-    """Open a pipe that nothing is written to, whose other end closes with this process."""
-    reading, writing = os.pipe()
+def _claim(claim: socket.socket, where: tuple[str, int]) -> None:
+    """Have other workers know of these before they listen: their ports look alike to the kernel.
+
+    A name of the abstract namespace goes with its process, whatever ends that; see unix(7).
+    """
     try:
+        claim.bind("\0herdbook-workers:{}:{}".format(*where))
+    except OSError as error:
+        raise AddressUnusable(
+            f"Other workers are about to listen at {where[0]}:{where[1]}."
+        ) from error
+
+
+@contextmanager
+def _pipe() -> Iterator[tuple[IO[bytes], IO[bytes]]]:
+    reading, writing = os.pipe()
+    with open(reading, "rb", buffering=0) as reader, open(writing, "wb", buffering=0) as writer:  # noqa: PTH123 - descriptors
+        yield reader, writer
+
+
+@contextmanager
+def _lifeline() -> Iterator[IO[bytes]]:
+    """Open a pipe that nothing is written to, whose other end closes with this process."""
+    with _pipe() as (reading, _):
         yield reading
-    finally:
-        os.close(reading)
-        os.close(writing)
 
 
 def _variables(settings: Settings, address: str, number: int) -> dict[str, str]:
     """Return what a worker is told, which flags of this process may have said."""
-    told = settings.model_dump(exclude_none=True) | {
+    told = settings.model_dump(exclude_none=True, exclude={"ready_file"}) | {
         "listen": address,
         "share_port": True,
         "workers": 1,

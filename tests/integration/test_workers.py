@@ -169,6 +169,16 @@ def test_all_end_when_they_are_asked_to(workers: ServerProcess) -> None:
     assert workers.read_log().count('"stopped"') == WORKERS
 
 
+def test_all_drain_also_when_each_is_asked_twice(workers: ServerProcess) -> None:
+    """As systemd does, which sends to all processes of a service."""
+    before = pids(workers)
+    workers.process.send_signal(signal.SIGTERM)
+    for pid in before:
+        os.kill(pid, signal.SIGTERM)
+    assert workers.process.wait(30) == 0
+    assert workers.read_log().count('"stopped"') == WORKERS
+
+
 def test_none_outlives_the_process_that_started_it(workers: ServerProcess) -> None:
     before = pids(workers)
     workers.kill()

@@ -49,7 +49,7 @@ class _Move:
 
 
 class Announcer:
-    """Looks how far aliases have reached the fleet, when they move and when replicas report.
+    """Looks how far aliases have reached the fleet, when they move and when replicas are heard.
 
     What is said is part of the record, unlike the reports: a pipeline and an audit find it among
     the events. Any number of servers may look; one says it. Belongs to one event loop.
@@ -88,7 +88,10 @@ class Announcer:
         self.notice(ByAlias(event.model, event.alias) for event in moved)
 
     def notice(self, references: Iterable[Reference]) -> None:
-        """Have aliases looked at of which replicas have reported."""
+        """Have aliases looked at of which replicas were heard.
+
+        Those that come to this server, since the one that they were at has gone, too.
+        """
         self._due.update(each for each in references if isinstance(each, ByAlias))
         if self._due:
             self._noticed.set()

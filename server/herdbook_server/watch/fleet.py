@@ -39,8 +39,9 @@ class Fleet:
         database: Database,
         clock: Clock,
         lease_seconds: float = 30.0,
-        on_reports: Callable[[Iterable[Reference]], None] | None = None,
+        on_heard: Callable[[Iterable[Reference]], None] | None = None,
     ) -> None:
+        """Prepare to keep them; `on_heard` is given what replicas begin to watch, or report of."""
         self._database = database
         self._clock = clock
         self._lease_us = int(lease_seconds * 1_000_000)
@@ -48,7 +49,7 @@ class Fleet:
         """Watches by replica and reference."""
         self._open_below: Counter[tuple[Replica, str]] = Counter()
         """Watches by replica and prefix of models."""
-        self._on_reports = on_reports
+        self._on_heard = on_heard
         self._counts: Mapping[str, int] = {}
         self._renewals = Gathering(self._renew)
         self._renewals_below = Gathering(self._renew_below)
@@ -93,6 +94,7 @@ class Fleet:
         try:
             await self._renewals.write(keys)
             await self._renewals_below.write(below)
+            self._heard(watched)
         except DatabaseUnavailable as error:
             logger.warning("A replica's lease waits for the database: %s", error)
         with _counted(self._open, keys), _counted(self._open_below, below):
@@ -141,8 +143,11 @@ class Fleet:
             # All rows once, in order: what goes over rows twice can meet others half-way.
             await records.replicas.put(latest.values(), expires_at_us=self._expiry())
             await records.replicas.forget(stopped)
-        if self._on_reports is not None:
-            self._on_reports({parse_reference(reference) for _, reference in latest})
+        self._heard(reference for _, reference in latest)
+
+    def _heard(self, references: Iterable[str]) -> None:
+        if self._on_heard is not None:
+            self._on_heard({parse_reference(reference) for reference in references})
 
     async def _renew(self, keys: Sequence[tuple[Replica, str]]) -> None:
         if not keys:

@@ -46,9 +46,7 @@ class Announcing:
     def __init__(self, registry: Registry, announcers: list[CountedAnnouncer]) -> None:
         self.registry = registry
         self.announcers = announcers
-        self.fleet = Fleet(
-            database=registry.database, clock=registry.clock, on_reports=self._notice
-        )
+        self.fleet = Fleet(database=registry.database, clock=registry.clock, on_heard=self._notice)
 
     def _notice(self, references: Iterable[Reference]) -> None:
         noticed = list(references)
