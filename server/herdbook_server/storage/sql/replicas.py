@@ -30,9 +30,9 @@ RENEW = """
     UPDATE replicas SET expires_at_us = $3
     WHERE replica_id = $1 AND reference = $2 AND expires_at_us < $3"""
 
-RENEW_BELOW = """
-    UPDATE replicas SET expires_at_us = $4
-    WHERE replica_id = $1 AND substr(model, 1, $3) = $2 AND expires_at_us < $4"""
+BELOW = """
+    SELECT replica_id, reference FROM replicas
+    WHERE replica_id = $1 AND substr(model, 1, $3) = $2"""
 
 LIVE = f"""
     SELECT {COLUMNS} FROM replicas
@@ -110,8 +110,12 @@ class ReplicaRows:
 
     async def renew_below(self, keys: Sequence[tuple[str, str]], *, expires_at_us: int) -> None:
         """See `ports.records.Replicas`. A lease never gets shorter."""
-        rows = [(*key, len(key[1]), expires_at_us) for key in sorted(set(keys))]
-        await self._connection.execute_many(RENEW_BELOW, rows)
+        # Rows are touched in one order everywhere, lest transactions wait for each other.
+        below: set[tuple[Value, ...]] = set()
+        for replica_id, prefix in set(keys):
+            rows = await self._connection.fetch(BELOW, replica_id, prefix, len(prefix))
+            below.update((*row, expires_at_us) for row in rows)
+        await self._connection.execute_many(RENEW, sorted(below))
 
     async def _known(self, keys: Sequence[tuple[str, str]]) -> set[tuple[str, str]]:
         wanted = padded(keys)
