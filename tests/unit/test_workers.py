@@ -7,11 +7,13 @@ import os
 import signal
 import sys
 from collections.abc import AsyncIterator
+from pathlib import Path
 
 import pytest
 
 from herdbook_server import workers
 from herdbook_server.app import StartFailed
+from herdbook_server.settings import read_settings
 from herdbook_server.workers import Worker
 
 DEADLINE_SECONDS = 20
@@ -42,6 +44,19 @@ async def test_a_worker_that_does_not_stop_is_killed(frozen: Worker) -> None:
 async def test_a_worker_that_is_stopped_twice_is_killed(frozen: Worker) -> None:
     frozen.stop()
     frozen.stop()
+
+
+def test_the_ready_file_is_no_business_of_a_worker(tmp_path: Path) -> None:
+    settings = read_settings(
+        workers=2,
+        database="postgresql://x/y",
+        ready_file=tmp_path / "ready",
+        prometheus_listen="127.0.0.1:9411",
+    )
+    told = workers._variables(settings, "127.0.0.1:7411", 1)
+    assert "HERDBOOK_READY_FILE" not in told
+    assert told["HERDBOOK_WORKERS"] == "1"
+    assert told["HERDBOOK_PROMETHEUS_LISTEN"] == "127.0.0.1:9412"
 
 
 def test_two_sets_of_workers_that_start_at_once_share_no_port() -> None:
