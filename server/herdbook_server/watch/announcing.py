@@ -64,7 +64,7 @@ class Announcer:
         pause_seconds: float = 1.0,
         again_seconds: float = 10.0,
     ) -> None:
-        """Prepare to look at most once in `pause_seconds`.
+        """Prepare to look `pause_seconds` after something was heard.
 
         An alias is looked at again every `again_seconds` until all replicas have served it for
         `held_seconds`. Those are a lease, for after an outage replicas come back one by one, and
@@ -100,12 +100,13 @@ class Announcer:
         """Look until cancelled; outlives outages of the database."""
         while True:
             await self._until_due()
+            # What has moved is about to be told, and what is reported of it comes in bursts.
+            await asyncio.sleep(self._pause_seconds)
             try:
                 while self._due:
                     await self._look(self._due.pop())
             except DatabaseUnavailable as error:
                 logger.warning("What became of moved aliases was not looked at: %s", error)
-            await asyncio.sleep(self._pause_seconds)
 
     async def _until_due(self) -> None:
         time = asyncio.get_running_loop().time
