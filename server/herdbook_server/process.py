@@ -57,9 +57,9 @@ async def _serve(settings: Settings) -> None:
     reload_asked = asyncio.Event()
     if hasattr(signal, "SIGHUP"):
         _on_signal(signal.SIGHUP, reload_asked.set)
+    supervision.when_left_alone(lambda: _stop_alone(stopping))
     async with app.running(settings) as server:
         supervision.tell_ready()
-        supervision.when_left_alone(lambda: _stop(stopping))
         reloading = asyncio.create_task(_reload_when_asked(settings, server, reload_asked))
         await stopping.wait()
         reloading.cancel()
@@ -70,10 +70,16 @@ def _stop(stopping: asyncio.Event) -> None:
 
     A worker may be sent the same by its supervisor and by who stops all of a service's processes.
     """
+    if supervision.is_supervised():
+        stopping.set()
+    else:
+        _stop_alone(stopping)
+
+
+def _stop_alone(stopping: asyncio.Event) -> None:
     stopping.set()
-    if not supervision.is_supervised():
-        for number in _STOPPING:
-            signal.signal(number, signal.SIG_DFL)
+    for number in _STOPPING:
+        signal.signal(number, signal.SIG_DFL)
 
 
 async def _reload_when_asked(

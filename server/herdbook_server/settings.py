@@ -127,9 +127,11 @@ class Settings(BaseSettings):
     @model_validator(mode="after")
     def _check_metrics_ports(self) -> Self:
         if self.workers > 1 and self.prometheus_listen is not None:
-            _, first = split_address(self.prometheus_listen)
+            host, first = split_address(self.prometheus_listen)
             ports = range(first, first + self.workers)
-            if first and (ports[-1] > MAX_PORT or split_address(self.listen)[1] in ports):
+            served_host, served = split_address(self.listen)
+            is_taken = host == served_host and served in ports
+            if first and (ports[-1] > MAX_PORT or is_taken):
                 raise ValueError(
                     f"--prometheus-listen takes a port for each worker, {first} to {ports[-1]}, "
                     "which must exist and not be that of --listen"

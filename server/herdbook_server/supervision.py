@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Final
 
 LIFELINE: Final = "HERDBOOK_LIFELINE"
@@ -22,9 +23,9 @@ def is_supervised() -> bool:
 def tell_ready() -> None:
     """Tell the supervisor, if there is one, that this process answers."""
     if is_supervised():
-        descriptor = int(os.environ[READY])
-        os.write(descriptor, b"1")
-        os.close(descriptor)
+        # It may be gone.
+        with suppress(BrokenPipeError), open(int(os.environ[READY]), "wb", buffering=0) as ready:  # noqa: PTH123 - a descriptor
+            ready.write(b"1")
 
 
 def when_left_alone(act: Callable[[], None]) -> None:

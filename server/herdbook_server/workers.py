@@ -87,12 +87,17 @@ class Worker:
                     await self._stopped.wait()
 
     def stop(self) -> None:
-        """Have it drain and end; the second time, at once."""
-        if self._stopped.is_set():
+        """Have it drain and end for good, or be killed if it does not."""
+        if not self._stopped.is_set():
+            self._stopped.set()
+            self._send(signal.SIGTERM)
+            asyncio.get_running_loop().call_later(self._stop_seconds, self.kill)
+
+    def kill(self) -> None:
+        """End it at once."""
+        if self._process is not None and self._process.returncode is None:
+            logger.warning("a worker is killed before it has drained")
             self._send(signal.SIGKILL)
-        self._stopped.set()
-        self._send(signal.SIGTERM)
-        asyncio.get_running_loop().call_later(self._stop_seconds, self._send, signal.SIGKILL)
 
     def reload(self) -> None:
         """Have it read its tokens again, once it can be asked to."""
@@ -102,17 +107,18 @@ class Worker:
 
     async def _live(self) -> int:
         loop = asyncio.get_running_loop()
-        with _pipe() as (ready, telling):
-            loop.add_reader(ready, self._on_ready, ready)
-            try:
-                process = self._process = await self._start(telling)
-                return await self._ended(process)
-            except OSError as error:
-                logger.warning("a worker cannot be started: %s", error)
-                return os.EX_OSERR
-            finally:
-                self._answers = False
-                loop.remove_reader(ready)
+        try:
+            with _pipe() as (ready, telling):
+                loop.add_reader(ready, self._on_ready, ready)
+                try:
+                    process = self._process = await self._start(telling)
+                    return await self._ended(process)
+                finally:
+                    self._answers = False
+                    loop.remove_reader(ready)
+        except OSError as error:
+            logger.warning("a worker cannot be started: %s", error)
+            return os.EX_OSERR
 
     async def _start(self, telling: IO[bytes]) -> Process:
         inherited = {name: text for name, text in os.environ.items() if name != _READY_FILE}
@@ -128,6 +134,8 @@ class Worker:
     def _on_ready(self, ready: IO[bytes]) -> None:
         ready.read(1)
         asyncio.get_running_loop().remove_reader(ready)
+        if self._stopped.is_set():
+            return
         self._answers = True
         self.answered.set()
         if self._reload_due:
@@ -157,9 +165,10 @@ class Worker:
 
 async def _run(workers: Sequence[Worker], announce: Callable[[], None]) -> None:
     loop = asyncio.get_running_loop()
+    asked = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, _each, workers, Worker.stop)
-    loop.add_signal_handler(signal.SIGHUP, _each, workers, Worker.reload)
+        loop.add_signal_handler(number, _end, workers, asked)
+    loop.add_signal_handler(signal.SIGHUP, _reload, workers)
     try:
         async with asyncio.TaskGroup() as group:
             runs = [group.create_task(worker.run()) for worker in workers]
@@ -171,9 +180,19 @@ async def _run(workers: Sequence[Worker], announce: Callable[[], None]) -> None:
         raise failures.exceptions[0] from None
 
 
-def _each(workers: Sequence[Worker], act: Callable[[Worker], None]) -> None:
+def _end(workers: Sequence[Worker], asked: asyncio.Event) -> None:
+    """Stop all; when asked once more, at once."""
     for worker in workers:
-        act(worker)
+        if asked.is_set():
+            worker.kill()
+        else:
+            worker.stop()
+    asked.set()
+
+
+def _reload(workers: Sequence[Worker]) -> None:
+    for worker in workers:
+        worker.reload()
 
 
 async def _when_all_answer(workers: Sequence[Worker], announce: Callable[[], None]) -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from herdbook.client import Client
-from herdbook.core.values import ReplicaState
+from herdbook.core.values import EventKind, ReplicaState
 from herdbook.errors import VersionInUse
 from herdbook.live import AsyncLiveModel, FirstLoadFailed, LiveModel, LiveState
 from tests.support.server import ServerProcess
@@ -116,6 +116,13 @@ def test_the_fleet_sees_what_a_live_model_serves_and_why_a_candidate_failed(barn
         assert report.replica.name == "stall-7"
         assert live.current.predict() == "one"
         assert live.status().state is LiveState.FAILED
+        wait_until(
+            lambda: (
+                EventKind.LOAD_FAILED
+                in {event.kind for event in barn.client.list_events(barn.model)}
+            ),
+            "it is among the events",
+        )
 
 
 def test_a_version_that_a_live_model_serves_is_not_deleted_without_force(barn: Barn) -> None:

@@ -8,7 +8,7 @@ import subprocess
 import sys
 import urllib.request
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 import grpc
@@ -174,7 +174,8 @@ def test_all_drain_also_when_each_is_asked_twice(workers: ServerProcess) -> None
     before = pids(workers)
     workers.process.send_signal(signal.SIGTERM)
     for pid in before:
-        os.kill(pid, signal.SIGTERM)
+        with suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGTERM)
     assert workers.process.wait(30) == 0
     assert workers.read_log().count('"stopped"') == WORKERS
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import os
 import signal
 import sys
@@ -22,7 +23,7 @@ NEVER = 1000.0
 
 @pytest.fixture
 async def frozen(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Worker]:
-    """A worker that heeds no signal that can be heeded, and would be killed at once or never."""
+    """A worker that is frozen, with endless time to stop unless a test shortens it."""
     monkeypatch.setattr(workers, "_COMMAND", (sys.executable, "-c", "import time; time.sleep(100)"))
     with workers._lifeline() as lifeline:
         worker = Worker({}, lifeline, stop_seconds=NEVER)
@@ -30,10 +31,13 @@ async def frozen(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Worker]:
         while worker._process is None:  # noqa: ASYNC110 - nobody tells
             await asyncio.sleep(0.01)
         os.kill(worker._process.pid, signal.SIGSTOP)
-        yield worker
-        async with asyncio.timeout(DEADLINE_SECONDS):
-            await running
-        assert worker._process.returncode == -signal.SIGKILL
+        try:
+            yield worker
+            async with asyncio.timeout(DEADLINE_SECONDS):
+                await asyncio.shield(running)
+            assert worker._process.returncode == -signal.SIGKILL
+        finally:
+            worker.kill()
 
 
 async def test_a_worker_that_does_not_stop_is_killed(frozen: Worker) -> None:
@@ -41,9 +45,23 @@ async def test_a_worker_that_does_not_stop_is_killed(frozen: Worker) -> None:
     frozen.stop()
 
 
-async def test_a_worker_that_is_stopped_twice_is_killed(frozen: Worker) -> None:
-    frozen.stop()
-    frozen.stop()
+async def test_workers_that_are_asked_to_stop_twice_are_killed(frozen: Worker) -> None:
+    asked = asyncio.Event()
+    workers._end([frozen], asked)
+    workers._end([frozen], asked)
+
+
+async def test_a_worker_that_cannot_be_started_has_not_answered(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def refuse() -> None:
+        raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+
+    with workers._lifeline() as lifeline:
+        worker = Worker({}, lifeline, stop_seconds=NEVER)
+        monkeypatch.setattr(os, "pipe", refuse)
+        with pytest.raises(StartFailed, match=f"code {os.EX_OSERR}"):
+            await worker.run()
 
 
 def test_the_ready_file_is_no_business_of_a_worker(tmp_path: Path) -> None:

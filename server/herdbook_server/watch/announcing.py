@@ -18,11 +18,15 @@ from herdbook_server.ports.references import ByAlias, Reference
 from herdbook_server.ports.values import Alias, Convergence, Event, EventKind
 from herdbook_server.registry.callers import UPKEEP
 from herdbook_server.registry.writing import writing
+from herdbook_server.watch.fleet import LEASE_SECONDS
 from herdbook_server.watch.resolving import look_up
 
 logger = logging.getLogger(__name__)
 
 _REASON_MAX_CHARACTERS: Final = 1000
+
+_ABSENCES: Final = 10
+"""Looks that may find no live replica: after an outage, leases are renewed one by one."""
 
 
 @dataclass(slots=True)
@@ -32,11 +36,14 @@ class _Move:
     revision: int
     whole_since_us: int | None = None
     """Since when every look has found that all replicas serve it."""
+    absences: int = 0
+    """How many looks in a row have found no live replica."""
     said: set[EventKind] = field(default_factory=set)
 
     def outcomes(
         self, seen: Convergence, *, now_us: int, held_us: int
     ) -> Iterator[tuple[EventKind, str]]:
+        self.absences = 0 if seen.replica_count else self.absences + 1
         if not 0 < seen.converged_count == seen.replica_count:
             self.whole_since_us = None
         elif self.whole_since_us is None:
@@ -60,7 +67,7 @@ class Announcer:
         *,
         database: Database,
         clock: Clock,
-        held_seconds: float = 30.0,
+        held_seconds: float = LEASE_SECONDS,
         pause_seconds: float = 1.0,
         again_seconds: float = 10.0,
     ) -> None:
@@ -79,7 +86,7 @@ class Announcer:
         self._noticed = asyncio.Event()
         self._due: set[ByAlias] = set()
         self._moves: dict[ByAlias, _Move] = {}
-        """Of aliases that replicas watch."""
+        """Of those that are unsettled."""
         self._unsettled: set[ByAlias] = set()
 
     def follow(self, events: Sequence[Event]) -> None:
@@ -88,9 +95,9 @@ class Announcer:
         self.notice(ByAlias(event.model, event.alias) for event in moved)
 
     def notice(self, references: Iterable[Reference]) -> None:
-        """Have aliases looked at of which replicas were heard.
+        """Have aliases looked at that replicas have reported of, or have begun to watch here.
 
-        Those that come to this server, since the one that they were at has gone, too.
+        The server that they were at before may have known of a move, and be gone.
         """
         self._due.update(each for each in references if isinstance(each, ByAlias))
         if self._due:
@@ -103,8 +110,7 @@ class Announcer:
             # What has moved is about to be told, and what is reported of it comes in bursts.
             await asyncio.sleep(self._pause_seconds)
             try:
-                while self._due:
-                    await self._look(self._due.pop())
+                await self._look_at_due()
             except DatabaseUnavailable as error:
                 logger.warning("What became of moved aliases was not looked at: %s", error)
 
@@ -118,25 +124,34 @@ class Announcer:
             self._again_at = time() + self._again_seconds
             self._due |= self._unsettled
 
+    async def _look_at_due(self) -> None:
+        """Look at what is due now, and at nothing that falls due meanwhile."""
+        due, self._due = self._due, set()
+        # What is not looked at to the end now is so later.
+        self._unsettled |= due
+        for reference in due:
+            await self._look(reference)
+
     async def _look(self, reference: ByAlias) -> None:
-        # Up to the end, lest an outage in between make it forgotten.
-        self._unsettled.add(reference)
         now_us = self._clock.now_us()
         async with self._database.read() as records:
             alias = await _present(records, reference)
             target = 0 if alias is None else alias.version
             seen = await records.replicas.convergence(str(reference), target, now_us=now_us)
-        if alias is None or not seen.replica_count:
-            self._moves.pop(reference, None)
-            self._unsettled.discard(reference)
+        if alias is None:
+            self._forget(reference)
             return
         move = self._move(reference, alias)
         for kind, reason in move.outcomes(seen, now_us=now_us, held_us=self._held_us):
             if kind not in move.said:
                 await self._say(kind, reference, alias, reason)
                 move.said.add(kind)
-        if EventKind.FLEET_CONVERGED in move.said:
-            self._unsettled.discard(reference)
+        if EventKind.FLEET_CONVERGED in move.said or move.absences > _ABSENCES:
+            self._forget(reference)
+
+    def _forget(self, reference: ByAlias) -> None:
+        self._moves.pop(reference, None)
+        self._unsettled.discard(reference)
 
     def _move(self, reference: ByAlias, alias: Alias) -> _Move:
         move = self._moves.get(reference)

@@ -25,6 +25,9 @@ from herdbook_server.watch.values import Replica, Subscription
 
 logger = logging.getLogger(__name__)
 
+LEASE_SECONDS = 30.0
+"""How long a replica stays live that no server hears of."""
+
 ID_MAX_CHARACTERS = 200
 TEXT_MAX_CHARACTERS = 256
 FAILURE_MAX_BYTES = 4096
@@ -38,7 +41,7 @@ class Fleet:
         *,
         database: Database,
         clock: Clock,
-        lease_seconds: float = 30.0,
+        lease_seconds: float = LEASE_SECONDS,
         on_heard: Callable[[Iterable[Reference]], None] | None = None,
     ) -> None:
         """Prepare to keep them; `on_heard` is given what replicas begin to watch, or report of."""

@@ -36,6 +36,9 @@ class Gathering(Generic[Item]):
 
         They are written also if the caller is cancelled meanwhile.
         """
+        items = list(items)
+        if not items:
+            return
         batch = self._next
         if batch is None:
             batch = self._next = _Batch()

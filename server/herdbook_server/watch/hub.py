@@ -78,8 +78,8 @@ class Hub:
     ) -> None:
         """Prepare to follow.
 
-        Each of `on_told` is given events of which watchers heard, when those that waited have sent
-        what became of them.
+        Each of `on_told` is given events, when watchers that they concern and that waited have
+        sent what became of them; others that came with those are among them.
         """
         self._database = database
         self._fleet = fleet
@@ -100,7 +100,7 @@ class Hub:
 
     @property
     def revision(self) -> int:
-        """The revision up to which watchers have been told."""
+        """The revision up to which the record has been followed."""
         return self._revision or 0
 
     @property

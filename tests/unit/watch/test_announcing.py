@@ -180,16 +180,71 @@ async def test_of_a_deleted_model_nothing_is_said(announcing: Announcing) -> Non
     assert await announcing.said() == []
 
 
-async def test_what_another_server_has_said_takes_no_revision(announcing: Announcing) -> None:
+async def test_what_another_server_has_said_is_no_reason_to_write(
+    announcing: Announcing, monkeypatch: pytest.MonkeyPatch
+) -> None:
     await announcing.serve(1, "a")
     await announcing.hold()
-    before = await announcing.registry.database.revision()
     late = CountedAnnouncer(
         database=announcing.registry.database, clock=announcing.registry.clock, held_seconds=0
     )
+    monkeypatch.setattr(announcing.registry.database, "write", None)
     await late._look(CHAMPION)
     assert late.looks == 1
-    assert await announcing.registry.database.revision() == before
+
+
+class Stepped(CountedAnnouncer):
+    """Looks when it is told to."""
+
+    async def step(self, us: int = 0) -> None:
+        """Let time go by, and look at what is unsettled."""
+        self._clock.time_us += us  # type: ignore[attr-defined]
+        self._due |= self._unsettled
+        await self._look_at_due()
+
+
+@pytest.fixture
+async def stepped(registry: Registry) -> Stepped:
+    """What looks at an alias that names version 1."""
+    await registry.register()
+    await registry.aliases.set(ADA, MODEL, "champion", 1)
+    made = Stepped(database=registry.database, clock=registry.clock, held_seconds=HELD_SECONDS)
+    made.notice([CHAMPION])
+    return made
+
+
+async def test_what_falls_due_during_a_look_waits(registry: Registry, stepped: Stepped) -> None:
+    class Noticing(Stepped):
+        async def _look(self, reference: ByAlias) -> None:
+            await super()._look(reference)
+            self.notice([reference])
+
+    noticing = Noticing(database=registry.database, clock=registry.clock)
+    noticing.notice([CHAMPION])
+    await noticing.step()
+    assert noticing.looks == 1
+
+
+async def test_an_outage_longer_than_a_lease_makes_it_forget_nothing(
+    registry: Registry, stepped: Stepped
+) -> None:
+    fleet = Fleet(database=registry.database, clock=registry.clock)
+    await fleet.report(report("a", ReplicaState.SERVING, 1, serving=1))
+    await stepped.step()
+    await stepped.step(LEASE_US + 1)
+    await fleet.report(report("a", ReplicaState.SERVING, 1, serving=1))
+    await stepped.step()
+    await stepped.step(HELD_US)
+    async with registry.database.read() as records:
+        events = await records.events.after(0, limit=100)
+    assert [event.kind for event in events if event.kind in KINDS] == [EventKind.FLEET_CONVERGED]
+
+
+async def test_an_alias_that_no_replica_watches_is_forgotten(stepped: Stepped) -> None:
+    for _ in range(20):
+        await stepped.step()
+    assert stepped.looks < 20
+    assert stepped._moves == {}
 
 
 async def test_what_could_not_be_looked_at_is_looked_at_later(

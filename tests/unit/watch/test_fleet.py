@@ -9,6 +9,7 @@ from typing import Any, NoReturn
 import pytest
 
 from herdbook_server.errors import DatabaseUnavailable, FieldInvalid, ReferenceInvalid
+from herdbook_server.ports.references import ByAlias, Reference
 from herdbook_server.ports.values import ReplicaReport, ReplicaState
 from herdbook_server.watch.fleet import Fleet
 from herdbook_server.watch.hub import Hub
@@ -183,6 +184,18 @@ async def test_a_report_out_of_bounds_is_refused(
 async def test_nonsense_is_refused(watching: Watching) -> None:
     with pytest.raises(ReferenceInvalid):
         await watching.fleet.convergence("@@")
+
+
+async def test_who_begins_to_watch_is_heard(registry: Registry) -> None:
+    heard: list[set[Reference]] = []
+    fleet = Fleet(
+        database=registry.database,
+        clock=registry.clock,
+        on_heard=lambda references: heard.append(set(references)),
+    )
+    watch = Subscription(references=(CHAMPION,), replica=Replica("a", "host", "pod"))
+    async with fleet.presence(watch):
+        assert heard == [{ByAlias(MODEL, "champion")}]
 
 
 async def test_reports_and_leases_of_two_servers_do_not_lock_each_other_out(

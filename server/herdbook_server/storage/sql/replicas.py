@@ -6,7 +6,15 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 
 from herdbook_server.ports.values import Convergence, ReplicaReport, ReplicaState
-from herdbook_server.storage.sql.connection import Connection, Row, Value, padded, pages, pairs
+from herdbook_server.storage.sql.connection import (
+    Connection,
+    Row,
+    Value,
+    padded,
+    pages,
+    pairs,
+    places,
+)
 
 COLUMNS = """
     replica_id, host, name, reference, state, version, serving_version, serving_digest, failure,
@@ -30,9 +38,6 @@ RENEW = """
     UPDATE replicas SET expires_at_us = $3
     WHERE replica_id = $1 AND reference = $2 AND expires_at_us < $3"""
 
-BELOW = """
-    SELECT replica_id, reference FROM replicas
-    WHERE replica_id = $1 AND substr(model, 1, $3) = $2"""
 
 LIVE = f"""
     SELECT {COLUMNS} FROM replicas
@@ -110,12 +115,28 @@ class ReplicaRows:
 
     async def renew_below(self, keys: Sequence[tuple[str, str]], *, expires_at_us: int) -> None:
         """See `ports.records.Replicas`. A lease never gets shorter."""
+        prefixes: dict[str, tuple[str, ...]] = {}
+        for replica_id, prefix in keys:
+            prefixes[replica_id] = (*prefixes.get(replica_id, ()), prefix)
         # Rows are touched in one order everywhere, lest transactions wait for each other.
-        below: set[tuple[Value, ...]] = set()
-        for replica_id, prefix in set(keys):
-            rows = await self._connection.fetch(BELOW, replica_id, prefix, len(prefix))
-            below.update((*row, expires_at_us) for row in rows)
+        below = [
+            (replica_id, reference, expires_at_us)
+            for replica_id, reference, model in await self._of_replicas(list(prefixes))
+            if model.startswith(prefixes[replica_id])
+        ]
         await self._connection.execute_many(RENEW, sorted(below))
+
+    async def _of_replicas(self, replica_ids: Sequence[str]) -> list[tuple[str, str, str]]:
+        """Return the keys and models of all that some replicas said."""
+        rows: list[Row] = []
+        for page in pages(replica_ids):
+            wanted = padded(page)
+            rows += await self._connection.fetch(
+                "SELECT replica_id, reference, model FROM replicas "
+                f"WHERE replica_id IN ({places(len(wanted))})",
+                *wanted,
+            )
+        return [(row[0], row[1], row[2]) for row in rows]
 
     async def _known(self, keys: Sequence[tuple[str, str]]) -> set[tuple[str, str]]:
         wanted = padded(keys)
