@@ -43,6 +43,7 @@ def run(settings: Settings) -> None:
     with _held_address(settings.listen) as address, _lifeline() as lifeline:
         workers = [
             Worker(
+                number,
                 _variables(settings, address, number),
                 lifeline,
                 stop_seconds=settings.drain_seconds + _STOP_SECONDS,
@@ -56,9 +57,15 @@ class Worker:
     """One server process, again and again."""
 
     def __init__(
-        self, variables: Mapping[str, str], lifeline: IO[bytes], *, stop_seconds: float
+        self,
+        number: int,
+        variables: Mapping[str, str],
+        lifeline: IO[bytes],
+        *,
+        stop_seconds: float,
     ) -> None:
         """Prepare to start it; one that does not stop in `stop_seconds` is killed."""
+        self._number = number
         self._variables = variables
         self._lifeline = lifeline
         self._stop_seconds = stop_seconds
@@ -80,11 +87,14 @@ class Worker:
             if self._stopped.is_set():
                 return
             if not self.answered.is_set():
-                raise StartFailed(f"A worker ended with code {code} before it answered.")
-            logger.warning("a worker ended with %s and is started again", code)
+                raise StartFailed(f"{self} ended with code {code} before it answered.")
+            logger.warning("%s ended with %s and is started again", self, code)
             with suppress(TimeoutError):
                 async with asyncio.timeout(_RESTART_SECONDS):
                     await self._stopped.wait()
+
+    def __str__(self) -> str:
+        return f"Worker {self._number} (process {self._process.pid if self._process else 'none'})"
 
     def stop(self) -> None:
         """Have it drain and end for good, or be killed if it does not."""
@@ -96,7 +106,7 @@ class Worker:
     def kill(self) -> None:
         """End it at once."""
         if self._process is not None and self._process.returncode is None:
-            logger.warning("a worker is killed before it has drained")
+            logger.warning("%s is killed before it has drained", self)
             self._send(signal.SIGKILL)
 
     def reload(self) -> None:
@@ -112,12 +122,13 @@ class Worker:
                 loop.add_reader(ready, self._on_ready, ready)
                 try:
                     process = self._process = await self._start(telling)
+                    logger.info("%s is started", self)
                     return await self._ended(process)
                 finally:
                     self._answers = False
                     loop.remove_reader(ready)
         except OSError as error:
-            logger.warning("a worker cannot be started: %s", error)
+            logger.warning("%s cannot be started: %s", self, error)
             return os.EX_OSERR
 
     async def _start(self, telling: IO[bytes]) -> Process:

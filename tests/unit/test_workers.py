@@ -26,7 +26,7 @@ async def frozen(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Worker]:
     """A worker that is frozen, with endless time to stop unless a test shortens it."""
     monkeypatch.setattr(workers, "_COMMAND", (sys.executable, "-c", "import time; time.sleep(100)"))
     with workers._lifeline() as lifeline:
-        worker = Worker({}, lifeline, stop_seconds=NEVER)
+        worker = Worker(0, {}, lifeline, stop_seconds=NEVER)
         running = asyncio.create_task(worker.run())
         while worker._process is None:  # noqa: ASYNC110 - nobody tells
             await asyncio.sleep(0.01)
@@ -58,7 +58,7 @@ async def test_a_worker_that_cannot_be_started_has_not_answered(
         raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
 
     with workers._lifeline() as lifeline:
-        worker = Worker({}, lifeline, stop_seconds=NEVER)
+        worker = Worker(0, {}, lifeline, stop_seconds=NEVER)
         monkeypatch.setattr(os, "pipe", refuse)
         with pytest.raises(StartFailed, match=f"code {os.EX_OSERR}"):
             await worker.run()

@@ -47,7 +47,7 @@ def hint_of(error: BaseException, *, server: str | None = None) -> str:
             "--tls and --no-tls say whether to encrypt, --tls-ca whom to trust, "
             "--tls-cert with --tls-key who calls"
         )
-    if isinstance(error, errors.Unavailable):
+    if isinstance(error, errors.Unavailable) and error.reason != "HOOK_FAILED":
         where = f" at {server}" if server else ""
         return (
             f"is a server running{where}, and does it speak TLS as asked (--tls, --tls-ca)? "

@@ -169,9 +169,9 @@ def _event_row(event: Event) -> tuple[str, ...]:
 
 
 def change_text(event: Event) -> str:
-    """Writes what was before and what is now, where an event has such."""
+    """Writes what was before and what is now, or the version of an alias, if an event tells."""
     if not (event.from_value or event.to_value):
-        return ""
+        return str(event.version) if event.alias and event.version else ""
     return f"{event.from_value or '-'} → {event.to_value or '-'}"
 
 

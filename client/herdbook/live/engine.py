@@ -172,9 +172,14 @@ class LiveEngine(Generic[ModelT]):
         """Has the fleet forget this replica, unless all that it has to say is why it failed."""
         with self._lock:
             machine = self._machine
-            says_why = machine.failure is not None and machine.serving is None
-            if machine.contacted_at is not None and machine.lost is None and not says_why:
-                self._reporter.say(self._report(messages.Report(ReplicaState.STOPPED, 0, None, "")))
+            if machine.contacted_at is None or machine.lost is not None:
+                return
+            last = messages.Report(ReplicaState.STOPPED, 0, None, "")
+            if machine.failure is not None and machine.serving is None:
+                # Another attempt may be under way, which comes to nothing now.
+                version, text = machine.failure.resolution.version, machine.failure.text
+                last = messages.Report(ReplicaState.FAILED, version, None, text)
+            self._reporter.say(self._report(last))
 
     def _status(self) -> LiveStatus:
         return status_of(
