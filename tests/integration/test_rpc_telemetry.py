@@ -192,9 +192,11 @@ def test_prometheus_finds_figures_of_calls_database_and_store(
         ServerProcess(engines, tmp_path, prometheus_listen=metrics) as server,
         Stubs(server.address) as stubs,
     ):
-        stubs.push(unique("measured"), bytes(1000))
-        watch = stubs.aliases.WatchAliases(alias_pb2.WatchAliasesRequest(references=["m@a"]))
+        model = unique("measured")
+        watched = alias_pb2.WatchAliasesRequest(references=[f"{model}@champion"])
+        watch = stubs.aliases.WatchAliases(watched)
         next(watch)
+        stubs.push(model, bytes(1000))
         wait_until(
             lambda: has(scraped(metrics), "herdbook_watch_delay_seconds_count"), "the push is told"
         )
