@@ -106,15 +106,23 @@ def move(client: Client, random: Random) -> None:
 def look(root: Path, layout: Layout, seen: Seen) -> None:
     """Read what a link leads to, as a server that loads it would."""
     found = link(root, layout)
-    target = None if found is None else found.readlink()
+    target = None if found is None else target_of(found)
     version = None if found is None else whole_version(found / files_below(found, layout))
-    still_there = found is not None and found.is_symlink() and found.readlink() == target
+    still_there = found is not None and target is not None and target_of(found) == target
     if version is not None:
         seen.versions.add(version)
     elif still_there or found is None:
         # Otherwise the link led elsewhere before all of it was read.
         seen.faults.append(f"{found} -> {target}")
     seen.looks += 1
+
+
+def target_of(path: Path) -> Path | None:
+    """Return where a link leads; None if it has gone meanwhile."""
+    try:
+        return path.readlink()
+    except FileNotFoundError:
+        return None
 
 
 def link(root: Path, layout: Layout) -> Path | None:
