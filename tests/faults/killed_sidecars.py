@@ -129,13 +129,24 @@ def link(root: Path, layout: Layout) -> Path | None:
     """Return the link that a server of this layout would follow."""
     match layout:
         case Layout.CURRENT:
-            links = [root / "current"]
+            found = root / "current"
         case Layout.TF_SERVING:
-            numbered = [path for path in root.glob("[0-9]*") if path.is_symlink()]
-            links = sorted(numbered, key=lambda path: int(path.name))
+            return newest_link(root)
         case Layout.TRITON:
-            links = [root / "repository" / "tc"]
-    return next((path for path in reversed(links) if path.is_symlink()), None)
+            found = root / "repository" / "tc"
+    return found if found.is_symlink() else None
+
+
+def newest_link(root: Path) -> Path | None:
+    """Return the link of the greatest number, from one listing.
+
+    A link that was listed may be gone when it is looked at, and another one be there by then.
+    """
+    if not root.is_dir():
+        return None
+    with os.scandir(root) as entries:
+        numbers = [int(each.name) for each in entries if each.name.isdigit() and each.is_symlink()]
+    return root / str(max(numbers)) if numbers else None
 
 
 def files_below(found: Path, layout: Layout) -> str:
