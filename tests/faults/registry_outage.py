@@ -27,14 +27,6 @@ THREADS = 4
 PAUSE_SECONDS = 0.0005
 TEXTS = ("one", "two")
 
-MOVE = """
-import sys
-from herdbook import Client
-address, model, version = sys.argv[1:]
-with Client(address, cache=False) as client:
-    client.set_alias(model, "champion", int(version))
-"""
-
 COLD_START = """
 import sys, time
 began = time.monotonic()
@@ -85,7 +77,7 @@ def outage(home: Path, *, seconds: float) -> Seen:
             seen.noticed = not live.status().connected
             server.start()
             began = time.monotonic()
-            move(server, 2)
+            client.set_alias(MODEL, "champion", 2)
             wait_until(lambda: live.current == "two", "the move arrives", deadline_seconds=120)
             seen.recovered_seconds = time.monotonic() - began
         seen.warm_start_seconds = start(server, home)
@@ -100,12 +92,6 @@ def push(client: Client, home: Path, text: str) -> None:
     directory.mkdir()
     (directory / "model.txt").write_text(text)
     client.push(MODEL, directory, capture=False)
-
-
-def move(server: ServerProcess, version: int) -> None:
-    """Move the alias from a process of its own, as a pipeline does, which knows of no outage."""
-    command = [sys.executable, "-c", MOVE, server.address, MODEL, str(version)]
-    subprocess.run(command, check=True, timeout=120)
 
 
 def start(server: ServerProcess, home: Path) -> float:

@@ -30,7 +30,7 @@ async def frozen(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Worker]:
         running = asyncio.create_task(worker.run())
         while worker._process is None:  # noqa: ASYNC110 - nobody tells
             await asyncio.sleep(0.01)
-        os.kill(worker._process.pid, signal.SIGSTOP)
+        _freeze(worker._process.pid)
         try:
             yield worker
             async with asyncio.timeout(DEADLINE_SECONDS):
@@ -38,6 +38,12 @@ async def frozen(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Worker]:
             assert worker._process.returncode == -signal.SIGKILL
         finally:
             worker.kill()
+
+
+def _freeze(pid: int) -> None:
+    """Stop a process; return when it stands still, as a signal before that would still reach it."""
+    os.kill(pid, signal.SIGSTOP)
+    os.waitid(os.P_PID, pid, os.WSTOPPED | os.WNOWAIT)
 
 
 async def test_a_worker_that_does_not_stop_is_killed(frozen: Worker) -> None:

@@ -55,3 +55,14 @@ class Backoff:
         if not repeatable and not isinstance(error, Draining | Overloaded):
             return None
         return self.delay_after(error, failures, jitter=jitter)
+
+
+IMPATIENCE: Final = Backoff()
+"""Attempts to reach a server that never answered: 3 to 6 seconds, then whoever calls is told."""
+
+PATIENCE: Final = Backoff(attempts=10)
+"""Attempts to reach a server that has answered: 10 to 21 seconds.
+
+That is longer than gRPC takes to connect again to a server that was away (see `Connection`), so
+that the first call after an outage is not refused.
+"""

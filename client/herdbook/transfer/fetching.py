@@ -48,11 +48,7 @@ class ChunkSource:
         self._direct = direct
         self._cache = cache
         self._cancel = cancel
-        self._persistence = Persistence(cancel)
-
-    def has_answered(self) -> None:
-        """Notes that the server is there, so that it is waited for when it goes away."""
-        self._persistence.answered()
+        self._persistence = Persistence(cancel, answered=caller.answered)
 
     def cached(self, ref: ChunkRef) -> bytes | None:
         """Returns a chunk that the cache holds intact."""

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from typing import Final
 
-from herdbook.core.retrying import Backoff
+from herdbook.core.retrying import IMPATIENCE, Backoff
 from herdbook.errors import DeadlineExceeded, EncryptionMismatch, HerdbookError, Unavailable
 from herdbook.transfer.cancellation import CancelToken
-from herdbook.transport.caller import BACKOFF
 from herdbook.transport.jitter import jitter
 
 PATIENCE: Final = Backoff(first_seconds=0.1, longest_seconds=10.0, attempts=13)
-"""Attempts of a transfer that has come somewhere: about a minute without a server."""
+"""Attempts of a transfer from or to a server that has answered: about a minute without one."""
 
 _SLOWEST_BYTES_PER_SECOND = 64 * 1024
 _PASSING = (Unavailable, DeadlineExceeded)
@@ -29,10 +28,15 @@ class Persistence:
     """
 
     def __init__(
-        self, cancel: CancelToken, *, impatience: Backoff = BACKOFF, patience: Backoff = PATIENCE
+        self,
+        cancel: CancelToken,
+        *,
+        answered: bool = False,
+        impatience: Backoff = IMPATIENCE,
+        patience: Backoff = PATIENCE,
     ) -> None:
         self._cancel = cancel
-        self._backoff = impatience
+        self._backoff = patience if answered else impatience
         self._patience = patience
 
     def answered(self) -> None:

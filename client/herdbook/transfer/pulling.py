@@ -89,8 +89,6 @@ def _fetch(
             cache=cache,
             cancel=cancel,
         )
-        # It gave the manifest just now.
-        source.has_answered()
         pull = Pull(source, staged, meter)
         chunks = place_chunks(manifest.manifest)
         work_off(

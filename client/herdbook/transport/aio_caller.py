@@ -13,9 +13,8 @@ import grpc
 from grpc import aio
 
 from herdbook.core.operations.operation import Listing, Operation, PageTokens
-from herdbook.core.retrying import Backoff
+from herdbook.core.retrying import IMPATIENCE, PATIENCE, Backoff
 from herdbook.errors import ClientClosed, ConnectionLost, ForkedProcess, HerdbookError
-from herdbook.transport.caller import BACKOFF
 from herdbook.transport.connection import Connection
 from herdbook.transport.failures import error_of
 from herdbook.transport.jitter import jitter
@@ -36,10 +35,9 @@ def open_aio_channel(connection: Connection) -> aio.Channel:
 class AioCaller:
     """A channel for each event loop it is used in, the calls over it, and their repetitions."""
 
-    def __init__(self, connection: Connection, *, backoff: Backoff = BACKOFF) -> None:
+    def __init__(self, connection: Connection) -> None:
         """Opens nothing yet."""
         self.connection: Final = connection
-        self._backoff = backoff
         self._channels: dict[asyncio.AbstractEventLoop, aio.Channel] = {}
         self._waiters: set[asyncio.Event] = set()
         self._process: int | None = None
@@ -84,7 +82,7 @@ class AioCaller:
                 return operation.decode(answer)
             except HerdbookError as error:
                 failures += 1
-                delay = self._backoff.delay_before_repeating(
+                delay = self._backoff().delay_before_repeating(
                     error,
                     failures,
                     repeatable=operation.repeatable,
@@ -93,6 +91,9 @@ class AioCaller:
                 if delay is None or time.monotonic() + delay >= deadline or self.closed:
                     raise await self.explained(error) from error.__cause__
             await self.wait(delay)
+
+    def _backoff(self) -> Backoff:
+        return PATIENCE if self._answered else IMPATIENCE
 
     async def explained(self, error: HerdbookError) -> HerdbookError:
         """Returns what says more about why the server is not reached, or the error itself."""

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final, Protocol, TypeAlias, TypeVar
 import grpc
 
 from herdbook.core.operations.operation import Listing, Operation, PageTokens
-from herdbook.core.retrying import Backoff
+from herdbook.core.retrying import IMPATIENCE, PATIENCE, Backoff
 from herdbook.errors import (
     Cancelled,
     ClientClosed,
@@ -30,9 +30,6 @@ if TYPE_CHECKING:
 
 ResultT = TypeVar("ResultT")
 ItemT = TypeVar("ItemT")
-
-BACKOFF: Final = Backoff()
-
 
 BreaksOff: TypeAlias = Callable[[Callable[[], object]], AbstractContextManager[None]]
 """Surrounds a call, and may break it off by what it is given."""
@@ -69,16 +66,16 @@ def open_channel(connection: Connection) -> grpc.Channel:
 class Caller:
     """One channel, the calls over it, and their repetitions. Every method may run in any thread."""
 
-    def __init__(self, connection: Connection, *, backoff: Backoff = BACKOFF) -> None:
+    def __init__(self, connection: Connection) -> None:
         """Opens nothing yet."""
         self.connection: Final = connection
-        self._backoff = backoff
+        self.answered = False
+        """Whether the server ever answered: one that has is waited for longer."""
         self._lock = threading.Lock()
         self._closed = threading.Event()
         self._channel: grpc.Channel | None = None
         self._unary: dict[str, grpc.UnaryUnaryMultiCallable[bytes, bytes]] = {}
         self._process: int | None = None
-        self._answered = False
         self._direct: Direct | None = None
 
     @property
@@ -132,11 +129,11 @@ class Caller:
         while True:
             try:
                 answer = self._attempt(operation.method, request, deadline, breaks_off)
-                self._answered = True
+                self.answered = True
                 return operation.decode(answer)
             except HerdbookError as error:
                 failures += 1
-                delay = self._backoff.delay_before_repeating(
+                delay = self._backoff().delay_before_repeating(
                     error,
                     failures,
                     repeatable=operation.repeatable,
@@ -145,9 +142,12 @@ class Caller:
                 if delay is None or time.monotonic() + delay >= deadline or self.wait(delay):
                     raise self.explained(error) from error.__cause__
 
+    def _backoff(self) -> Backoff:
+        return PATIENCE if self.answered else IMPATIENCE
+
     def explained(self, error: HerdbookError) -> HerdbookError:
         """Returns what says more about why the server is not reached, or the error itself."""
-        if self._answered or self.closed:
+        if self.answered or self.closed:
             return error
         from herdbook.transport.diagnosis import explained
 

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from herdbook.core.retrying import Backoff
+from herdbook.core.retrying import PATIENCE, Backoff
 from herdbook.errors import (
     AliasNotFound,
     ConnectionLost,
@@ -12,6 +12,7 @@ from herdbook.errors import (
     Internal,
     Unavailable,
 )
+from herdbook.transport.connection import Connection
 
 BACKOFF = Backoff(first_seconds=1, longest_seconds=10, attempts=4)
 
@@ -37,6 +38,14 @@ def test_a_call_is_given_up_after_its_attempts() -> None:
         for failures in range(1, 5)
     ]
     assert delays == [1, 2, 4, None]
+
+
+def test_a_call_outlasts_the_reconnection_after_an_outage() -> None:
+    options = dict(Connection.configured("localhost").channel_options())
+    # gRPC spreads its waits by a fifth: github.com/grpc/grpc/blob/master/doc/connection-backoff.md
+    longest_seconds = 1.2 * int(options["grpc.max_reconnect_backoff_ms"]) / 1000
+    waits = [PATIENCE.delay_seconds(failures, jitter=0) for failures in range(1, PATIENCE.attempts)]
+    assert sum(waits) > longest_seconds
 
 
 def test_what_may_have_taken_effect_is_not_done_twice() -> None:

@@ -16,6 +16,8 @@ from google.rpc import error_details_pb2 as pb
 
 import herdbook
 from herdbook import AsyncClient, Client, errors
+from herdbook.core.retrying import Backoff
+from herdbook.transport import aio_caller, caller
 from herdbook.v1.model_pb2 import ListModelsResponse, Model
 from tests.support.fake_registry import FakeRegistry, Fault
 from tests.support.ports import free_port
@@ -95,6 +97,38 @@ def test_a_repetition_is_the_same_call(registry: FakeRegistry, client: Client) -
     registry.fail("CreateModel", lost)
     assert client.create_model("a").name == "a"
     assert len(registry.request_ids) == 1
+
+
+@pytest.fixture
+def hurried(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two attempts at a server that never answered, four at one that has, and no waits."""
+    for module in (caller, aio_caller):
+        monkeypatch.setattr(module, "IMPATIENCE", Backoff(0, 0, attempts=2))
+        monkeypatch.setattr(module, "PATIENCE", Backoff(0, 0, attempts=4))
+
+
+@pytest.mark.usefixtures("hurried")
+def test_a_server_that_has_answered_is_asked_more_often(
+    registry: FakeRegistry, client: Client
+) -> None:
+    registry.fail("CreateModel", *[AWAY] * 5)
+    with pytest.raises(herdbook.Unavailable):
+        client.create_model("a")
+    list(client.list_models())
+    client.create_model("a")
+    assert registry.calls["CreateModel"] == 2 + 4
+
+
+@pytest.mark.usefixtures("hurried")
+async def test_a_server_that_has_answered_is_asked_more_often_in_an_event_loop(
+    registry: FakeRegistry, aclient: AsyncClient
+) -> None:
+    registry.fail("CreateModel", *[AWAY] * 5)
+    with pytest.raises(herdbook.Unavailable):
+        await aclient.create_model("a")
+    assert [model async for model in aclient.list_models()] == []
+    await aclient.create_model("a")
+    assert registry.calls["CreateModel"] == 2 + 4
 
 
 async def test_a_call_is_repeated_in_an_event_loop(

@@ -50,6 +50,11 @@ def test_a_server_that_answered_is_waited_for(persistence: Persistence) -> None:
     assert endured(persistence.attempts(), DeadlineExceeded()) == 10
 
 
+def test_a_server_that_answered_another_call_is_waited_for(cancel: CancelToken) -> None:
+    known = Persistence(cancel, answered=True, impatience=IMPATIENCE, patience=PATIENCE)
+    assert endured(known.attempts(), ConnectionLost()) == 10
+
+
 def test_progress_starts_the_count_anew(persistence: Persistence) -> None:
     attempts = persistence.attempts()
     attempts.failed(ConnectionLost())
