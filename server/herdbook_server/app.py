@@ -20,6 +20,7 @@ from herdbook_server.artifacts.uploads import Uploads
 from herdbook_server.artifacts.verifying import Verifier
 from herdbook_server.clock import SystemClock
 from herdbook_server.errors import DatabaseUnavailable
+from herdbook_server.figures import delay_recorder, report_gauges
 from herdbook_server.measured import MeasuredChunkStore, MeasuredDatabase
 from herdbook_server.ports.chunks import ChunkStore, StoreError, StoreFull
 from herdbook_server.ports.clock import Clock
@@ -193,13 +194,7 @@ async def _start(settings: Settings, engines: _Engines, stack: AsyncExitStack) -
     database, clock = engines.database, engines.clock
     announcer = Announcer(database=database, clock=clock)
     fleet = Fleet(database=database, clock=clock, on_heard=announcer.notice)
-    hub = Hub(
-        database=database,
-        fleet=fleet,
-        max_watches=settings.max_watches,
-        max_watch_seconds=settings.max_connection_age_seconds,
-        on_told=[announcer.follow, *_delays(engines)],
-    )
+    hub = _hub(settings, engines, fleet, announcer)
     health = Health(
         database=database.revision,
         chunk_store=engines.chunks.check,
@@ -216,8 +211,6 @@ async def _start(settings: Settings, engines: _Engines, stack: AsyncExitStack) -
     servicers = _servicers(settings, engines, fleet, hub, uploads=uploads)
     server = create_server(servicers, health, layers, transport)
     port = add_port(server, settings.listen, transport)
-    if engines.telemetry is not None:
-        _gauges(engines.telemetry, hub, fleet)
     await health.check()
     works = {
         "hub": hub.run,
@@ -235,6 +228,22 @@ async def _start(settings: Settings, engines: _Engines, stack: AsyncExitStack) -
     running_server = RunningServer(address_at(settings.listen, port), port, authentication, hub)
     _announce(settings, engines, running_server)
     return running_server
+
+
+def _hub(settings: Settings, engines: _Engines, fleet: Fleet, announcer: Announcer) -> Hub:
+    on_told: list[Callable[[Sequence[Event]], None]] = [announcer.follow]
+    if engines.telemetry is not None:
+        on_told.append(delay_recorder(engines.telemetry.meter, engines.clock))
+    hub = Hub(
+        database=engines.database,
+        fleet=fleet,
+        max_watches=settings.max_watches,
+        max_watch_seconds=settings.max_connection_age_seconds,
+        on_told=on_told,
+    )
+    if engines.telemetry is not None:
+        report_gauges(engines.telemetry, hub, fleet)
+    return hub
 
 
 def _garbage_collector(settings: Settings, engines: _Engines) -> GarbageCollector:
@@ -370,43 +379,6 @@ def _replace(path: Path, text: str) -> None:
     half = path.with_name(f"{path.name}.{os.getpid()}")
     half.write_text(text, encoding="utf-8")
     half.replace(path)
-
-
-def _gauges(collected: Telemetry, hub: Hub, fleet: Fleet) -> None:
-    collected.gauge(
-        "herdbook.watches", lambda: hub.watch_count, unit="{watch}", description="Open watches"
-    )
-    collected.gauge(
-        "herdbook.watch.revision",
-        lambda: hub.revision,
-        unit="{revision}",
-        description="The revision up to which this server has followed the record for its watches",
-    )
-    collected.gauges(
-        "herdbook.replicas",
-        lambda: fleet.counts,
-        key="herdbook.replica.state",
-        unit="{replica}",
-        description="What live replicas do with references, on any server",
-    )
-
-
-def _delays(engines: _Engines) -> list[Callable[[Sequence[Event]], None]]:
-    """Return what measures how old events are when the watches were told, if anything does."""
-    if engines.telemetry is None:
-        return []
-    delays = engines.telemetry.meter.create_histogram(
-        "herdbook.watch.delay",
-        unit="s",
-        description="From a change until this server had sent it to the watches that it concerns",
-    )
-
-    def record(events: Sequence[Event]) -> None:
-        now_us = engines.clock.now_us()
-        for event in events:
-            delays.record(max(0, now_us - event.time_us) / 1_000_000)
-
-    return [record]
 
 
 def _chunk_store_name(settings: Settings) -> str:
