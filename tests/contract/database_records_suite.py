@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -31,6 +33,9 @@ from tests.contract.database_rows import (
 if TYPE_CHECKING:
     from herdbook_server.ports.database import Database
     from tests.contract.database_suite import RawDatabase
+
+
+DEADLINE_SECONDS = 30
 
 
 class RecordTests:
@@ -388,3 +393,32 @@ class RecordTests:
             assert await records.replicas.live(now_us=15, limit=9) == live
             await records.replicas.renew_below([("r1", "")], expires_at_us=30)
             assert len(await records.replicas.live(now_us=25, limit=9)) == 2
+
+    async def test_what_is_written_of_replicas_side_by_side_never_meets_half_way(
+        self, database: Database, neighbour: Database
+    ) -> None:
+        ids = [f"r{number}" for number in range(200)]
+
+        async def write(into: Database, order: Sequence[str], expires_at_us: int) -> None:
+            said = [report(replica_id) for replica_id in order]
+            keys = [(one.replica_id, one.reference) for one in said]
+            below = [(replica_id, "team/") for replica_id in order]
+            for _ in range(4):
+                async with into.bookkeep(durable=False) as records:
+                    await records.replicas.put(said, expires_at_us=expires_at_us)
+                async with into.bookkeep(durable=False) as records:
+                    await records.replicas.renew(keys, expires_at_us=expires_at_us + 1)
+                async with into.bookkeep(durable=False) as records:
+                    await records.replicas.renew_below(below, expires_at_us=expires_at_us + 2)
+                async with into.bookkeep(durable=False) as records:
+                    await records.replicas.forget_before(expires_at_us)
+                async with into.bookkeep(durable=False) as records:
+                    await records.replicas.add(said, expires_at_us=expires_at_us)
+                async with into.bookkeep(durable=False) as records:
+                    await records.replicas.forget(keys)
+
+        orders = [ids, ids[::-1], ids[100:] + ids[:100], ids[::7] + ids]
+        writers = (database, neighbour, database, neighbour)
+        async with asyncio.timeout(DEADLINE_SECONDS), asyncio.TaskGroup() as group:
+            for number, (into, order) in enumerate(zip(writers, orders, strict=True), 1):
+                group.create_task(write(into, order, 10 * number))

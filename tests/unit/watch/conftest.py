@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 
 import pytest
 
+from herdbook_server.ports.values import Event
 from herdbook_server.watch.fleet import Fleet
 from herdbook_server.watch.hub import Hub
 from herdbook_server.watch.values import Bookmark, ReferenceState, Subscription, Update
@@ -58,10 +59,14 @@ class Stream:
 class Watching:
     """A running hub and the watches on it."""
 
-    def __init__(self, registry: Registry, hub: Hub, fleet: Fleet) -> None:
+    def __init__(
+        self, registry: Registry, hub: Hub, fleet: Fleet, told: Sequence[Event] = ()
+    ) -> None:
         self.registry = registry
         self.hub = hub
         self.fleet = fleet
+        self.told = told
+        """Events that the hub has passed on, as they concern a watch."""
 
     @asynccontextmanager
     async def watch(self, *references: str, **subscription: object) -> AsyncIterator[Stream]:
@@ -74,9 +79,16 @@ class Watching:
 @pytest.fixture
 async def watching(registry: Registry) -> AsyncIterator[Watching]:
     """A hub that follows an empty registry."""
+    told: list[Event] = []
     fleet = Fleet(database=registry.database, clock=registry.clock)
-    hub = Hub(database=registry.database, fleet=fleet, max_watches=5, bookmark_seconds=0.2)
+    hub = Hub(
+        database=registry.database,
+        fleet=fleet,
+        max_watches=5,
+        bookmark_seconds=0.2,
+        on_told=[told.extend],
+    )
     following = asyncio.create_task(hub.run())
-    yield Watching(registry, hub, fleet)
+    yield Watching(registry, hub, fleet, told)
     following.cancel()
     await asyncio.wait({following})

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from contextvars import ContextVar
 
 import pytest
 
@@ -21,6 +22,9 @@ class Written:
         await self.goes_on.wait()
         if self.failure is not None:
             raise self.failure
+
+
+CALL: ContextVar[str] = ContextVar("CALL", default="none")
 
 
 async def begin(gathering: Gathering[int], *items: int) -> asyncio.Task[None]:
@@ -65,3 +69,14 @@ async def test_what_a_cancelled_caller_has_handed_over_is_written() -> None:
     await first
     await gathering.write([3])
     assert [item for batch in written.batches for item in batch] == [1, 2, 3]
+
+
+async def test_what_is_written_together_belongs_to_no_call() -> None:
+    seen: list[str] = []
+
+    async def write(_: Sequence[int]) -> None:
+        seen.append(CALL.get())
+
+    CALL.set("the first")
+    await Gathering(write).write([1])
+    assert seen == ["none"]

@@ -97,6 +97,17 @@ async def test_changes_elsewhere_are_not_told(watching: Watching) -> None:
         assert await stream.until(await watching.registry.database.revision()) == []
 
 
+async def test_events_that_concern_no_watch_are_not_passed_on(watching: Watching) -> None:
+    async with watching.watch(CHAMPION) as stream:
+        await stream.initial()
+        await watching.registry.register("fraud/other")
+        await stream.until(await watching.registry.database.revision())
+        assert list(watching.told) == []
+        await watching.registry.register()
+        await stream.until(await watching.registry.database.revision())
+    assert {event.model for event in watching.told} == {MODEL}
+
+
 async def test_what_is_known_is_not_told_again(watching: Watching) -> None:
     await watching.registry.register()
     await champion(watching, 1)
