@@ -112,6 +112,8 @@ def test_once_it_ends_when_the_first_version_is_taken_up(barn: Barn) -> None:
     code = "import os, sys; open(sys.argv[1], 'w').write(os.environ['HERDBOOK_VERSION'])"
     ended = barn.run("--once", "--exec", f'{sys.executable} -c "{code}" {told}')
     assert (ended.returncode, told.read_text()) == (0, "1"), ended.stderr
+    assert f":1 serves for {barn.reference}.\n" in ended.stderr
+    assert ended.stdout == ""
     assert barn.served() == "one"
 
 

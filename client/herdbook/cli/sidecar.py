@@ -5,13 +5,14 @@ from __future__ import annotations
 import shlex
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from herdbook.cli.logs import logged
 from herdbook.cli.options import ReferenceArgument, parse_duration
 from herdbook.cli.output import Output
 from herdbook.cli.panels import FLEET
@@ -98,7 +99,8 @@ def sidecar(
 
     Links to a version change when all of it is there and verified; then the command, the call and
     the signal have the server take it up. If one of them fails, the links go back, and the fleet
-    sees why. Runs until SIGTERM or Ctrl-C, and may be killed at any moment.
+    sees why. Runs until SIGTERM or Ctrl-C, and may be killed at any moment. Logs to stderr; with
+    --json, each change is also a line of stdout.
     """
     from herdbook.sidecar import Hooks, Sidecar
 
@@ -115,14 +117,14 @@ def sidecar(
         name=name,
         keep=keep,
         hooks=hooks,
-        on_change=lambda status: _tell(session.output, status),
+        on_change=_telling(session.output),
         timeout_seconds=parse_duration(timeout),
         server=settings.server,
         cache_dir=cache_dir,
         token=settings.token,
         tls=tls_of(settings),
     )
-    with _until_sigterm(), _causes(), ExitStack() as stack:
+    with logged(), _until_sigterm(), _causes(), ExitStack() as stack:
         if health is not None:
             stack.enter_context(_health(health, kept))
         with kept:
@@ -203,15 +205,9 @@ def _until_sigterm() -> Iterator[None]:
         signal.signal(signal.SIGTERM, before)
 
 
-def _tell(output: Output, status: LiveStatus) -> None:
-    if output.as_json:
-        output.line(_document(status))
-    elif status.state == "failed" and status.failure is not None:
-        output.note(f"{status.failure.resolution.reference}: {status.failure.reason}")
-    elif status.serving is not None:
-        output.say(f"{status.reference}: {status.state}, {status.serving.reference} is served")
-    else:
-        output.say(f"{status.reference}: {status.state}")
+def _telling(output: Output) -> Callable[[LiveStatus], None] | None:
+    """Returns what tells programs of each change; people read the log."""
+    return (lambda status: output.line(_document(status))) if output.as_json else None
 
 
 def _document(status: LiveStatus) -> dict[str, Any]:

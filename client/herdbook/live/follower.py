@@ -68,6 +68,12 @@ class Follower(threading.Thread):
         match update:
             case ReferenceState():
                 self._feed(messages.Named(update.resolution, update.missing_reason or ""))
+                if update.missing_reason:
+                    log.warning(
+                        "%s names no version (%s).",
+                        self._settings.reference,
+                        update.missing_reason,
+                    )
                 self._regain()
             case Bookmark():
                 if update.initial_done:

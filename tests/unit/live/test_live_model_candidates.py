@@ -221,6 +221,16 @@ def test_the_end_of_an_outage_and_a_swap_are_logged(
     assert "fraud/tc:2 serves for fraud/tc@champion." in caplog.messages
 
 
+def test_a_reference_that_names_nothing_any_more_is_logged(
+    registry: MemoryRegistry, caplog: pytest.LogCaptureFixture
+) -> None:
+    with LiveModel(REFERENCE, loader=Model) as live:
+        registry.move(None)
+        wait_until(lambda: live.status().state is LiveState.MISSING, "it has noticed")
+        assert live.current.text == "one"
+    assert caplog.messages == ["fraud/tc@champion names no version (ALIAS_NOT_FOUND)."]
+
+
 def test_a_loader_that_is_cancelled_by_itself_is_logged(
     registry: MemoryRegistry, caplog: pytest.LogCaptureFixture
 ) -> None:
