@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
 import sys
 import urllib.error
 import urllib.request
@@ -13,9 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import grpc
-import onnx
 import pytest
-from onnx import TensorProto, helper
 
 from herdbook import Client
 from tests.support.ports import free_port
@@ -38,10 +37,9 @@ class Barn:
         self.reference = f"{self.model}@champion"
 
     def push(self, factor: int) -> None:
-        directory = self.home / f"factor {factor}"
-        directory.mkdir()
-        onnx.save(multiplying_by(factor), directory / "model.onnx")
-        self.client.push(self.model, directory, alias="champion", capture=False)
+        command = [sys.executable, EXAMPLES / "make_model.py", str(factor)]
+        subprocess.run(command, check=True, cwd=self.home)
+        self.client.push(self.model, self.home / "model", alias="champion", capture=False)
 
     def converged(self, count: int) -> bool:
         seen = self.client.get_convergence(self.reference)
@@ -54,18 +52,6 @@ class Barn:
             "HERDBOOK_REFERENCE": self.reference,
             "HERDBOOK_CACHE_DIR": str(self.home / "cache"),
         }
-
-
-def multiplying_by(factor: int) -> onnx.ModelProto:
-    """Makes a model that multiplies each number of a batch of pairs."""
-    graph = helper.make_graph(
-        [helper.make_node("Mul", ["x", "factor"], ["y"])],
-        "multiply",
-        [helper.make_tensor_value_info("x", TensorProto.FLOAT, [None, 2])],
-        [helper.make_tensor_value_info("y", TensorProto.FLOAT, [None, 2])],
-        [helper.make_tensor("factor", TensorProto.FLOAT, [], [float(factor)])],
-    )
-    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
 
 
 @pytest.fixture
@@ -117,6 +103,9 @@ def test_the_workers_of_the_fastapi_example_share_downloads_and_all_swap(
             barn.push(2)
             wait_until(lambda: barn.converged(WORKERS), "all workers serve version 2")
         assert ask(url, [[3, 4]]) == {"version": 2, "predictions": [[6, 8]]}
+        for senseless in ([[3]], [[3], [3, 4]]):
+            with pytest.raises(urllib.error.HTTPError, match="422"):
+                ask(url, senseless)
     assert {answer["predictions"][0][0] / answer["version"] for answer in answers} == {3}
     assert server.read_log().count("ArtifactService/DownloadChunks") == 2
 

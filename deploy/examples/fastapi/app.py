@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 import numpy as np
-from fastapi import FastAPI, Response
+from fastapi import FastAPI, HTTPException, Response
 from fastapi.concurrency import run_in_threadpool
 from pydantic import BaseModel
 
@@ -41,8 +41,11 @@ async def predict(asked: Rows) -> dict[str, Any]:
     """Answers with one version from beginning to end, however the alias moves."""
     lease = live.lease()
     async with lease as session:
-        inputs = {session.get_inputs()[0].name: np.array(asked.rows, np.float32)}
-        (answers,) = await run_in_threadpool(session.run, None, inputs)
+        try:
+            inputs = {session.get_inputs()[0].name: np.array(asked.rows, np.float32)}
+            (answers,) = await run_in_threadpool(session.run, None, inputs)
+        except Exception as error:  # what ONNX Runtime raises has no base
+            raise HTTPException(422, str(error)) from error
         return {"version": lease.version, "predictions": answers.tolist()}
 
 

@@ -28,11 +28,11 @@ class Inference(services.InferenceServicer):
 
     async def Predict(self, request: Any, context: grpc.aio.ServicerContext) -> Any:
         """Predicts for a batch of rows."""
-        rows = np.array([row.values for row in request.rows], np.float32)
         lease = self._live.lease()
         async with lease as session:
-            inputs = {session.get_inputs()[0].name: rows}
             try:
+                rows = np.array([row.values for row in request.rows], np.float32)
+                inputs = {session.get_inputs()[0].name: rows}
                 (answers,) = await asyncio.to_thread(session.run, None, inputs)
             except Exception as error:  # noqa: BLE001 - what ONNX Runtime raises has no base
                 await context.abort(grpc.StatusCode.INVALID_ARGUMENT, str(error))
