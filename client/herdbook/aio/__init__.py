@@ -55,7 +55,7 @@ class AsyncClient(
             server, token=token, tls=tls, timeout_seconds=timeout_seconds
         )
         self._caller = AioCaller(connection)
-        self._threaded = Caller(connection)
+        self._threaded = Caller(connection, self._caller.contact)
         self._transfers = Transfers(self._threaded, cache=chosen_cache(cache))
 
     @property

@@ -64,5 +64,25 @@ PATIENCE: Final = Backoff(attempts=10)
 """Attempts to reach a server that has answered: 10 to 21 seconds.
 
 That is longer than gRPC takes to connect again to a server that was away (see `Connection`), so
-that the first call after an outage is not refused.
+that the first call after an outage that may be repeated is not refused.
 """
+
+
+class Contact:
+    """Whether a server has ever answered, which all who talk to it share. May be used by threads.
+
+    One that has not is given up soon, for its address may be wrong; one that has is waited for.
+    """
+
+    def __init__(self) -> None:
+        """Nobody has talked to it yet."""
+        self.answered = False
+
+    def patience(self) -> Backoff:
+        """Returns how patiently calls are tried again."""
+        return PATIENCE if self.answered else IMPATIENCE
+
+    def refused(self, error: HerdbookError) -> None:
+        """Takes an error for an answer if the server knew what to say, and was not just away."""
+        if error.details.reason and not isinstance(error, Unavailable):
+            self.answered = True

@@ -48,7 +48,7 @@ class ChunkSource:
         self._direct = direct
         self._cache = cache
         self._cancel = cancel
-        self._persistence = Persistence(cancel, answered=caller.answered)
+        self._persistence = Persistence(cancel, caller.contact)
 
     def cached(self, ref: ChunkRef) -> bytes | None:
         """Returns a chunk that the cache holds intact."""

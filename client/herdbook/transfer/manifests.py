@@ -25,14 +25,14 @@ def get_manifest(caller: Caller, reference: str, *, cancel: CancelToken) -> Vers
         ResponseInvalid: It is the manifest of a version that the reference cannot name.
     """
     asked = parse_reference(reference)
-    attempts = Persistence(cancel, answered=caller.answered).attempts()
+    attempts = Persistence(cancel, caller.contact).attempts()
     while True:
         try:
             manifest = _read(caller, reference, cancel)
         except HerdbookError as error:
             attempts.failed(caller.explained(error))
         else:
-            caller.answered = True
+            attempts.progressed()
             _check_named(manifest, asked)
             return manifest
 

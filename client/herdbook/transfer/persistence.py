@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from herdbook.core.retrying import IMPATIENCE, Backoff
+from herdbook.core.retrying import IMPATIENCE, Backoff, Contact
 from herdbook.errors import DeadlineExceeded, EncryptionMismatch, HerdbookError, Unavailable
 from herdbook.transfer.cancellation import CancelToken
 from herdbook.transport.jitter import jitter
@@ -27,21 +27,13 @@ class Persistence:
     A server that never answered is given up soon, one that did is waited for.
     """
 
-    def __init__(
-        self,
-        cancel: CancelToken,
-        *,
-        answered: bool = False,
-        impatience: Backoff = IMPATIENCE,
-        patience: Backoff = PATIENCE,
-    ) -> None:
+    def __init__(self, cancel: CancelToken, contact: Contact) -> None:
         self._cancel = cancel
-        self._backoff = patience if answered else impatience
-        self._patience = patience
+        self._contact = contact
 
     def answered(self) -> None:
         """Notes that the server is there."""
-        self._backoff = self._patience
+        self._contact.answered = True
 
     def attempts(self) -> Attempts:
         """Starts to count for one part of the transfer."""
@@ -55,7 +47,7 @@ class Persistence:
             HerdbookError: `error` itself, if another attempt cannot help, or has not helped often.
         """
         self._cancel.check()
-        backoff = self._backoff
+        backoff = PATIENCE if self._contact.answered else IMPATIENCE
         if isinstance(error, EncryptionMismatch) or not isinstance(error, _PASSING):
             raise error
         if failures >= backoff.attempts:

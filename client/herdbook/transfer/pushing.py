@@ -103,7 +103,7 @@ class Upload:
         self._model = model
         self._meter = meter
         self._cancel = cancel
-        self._persistence = Persistence(cancel, answered=caller.answered)
+        self._persistence = Persistence(cancel, caller.contact)
         self._lock = threading.Lock()
         self._claimed: set[bytes] = set()
         self._sent: set[bytes] = set()

@@ -13,7 +13,7 @@ import grpc
 from grpc import aio
 
 from herdbook.core.operations.operation import Listing, Operation, PageTokens
-from herdbook.core.retrying import IMPATIENCE, PATIENCE, Backoff
+from herdbook.core.retrying import Contact
 from herdbook.errors import ClientClosed, ConnectionLost, ForkedProcess, HerdbookError
 from herdbook.transport.connection import Connection
 from herdbook.transport.failures import error_of
@@ -35,14 +35,14 @@ def open_aio_channel(connection: Connection) -> aio.Channel:
 class AioCaller:
     """A channel for each event loop it is used in, the calls over it, and their repetitions."""
 
-    def __init__(self, connection: Connection) -> None:
-        """Opens nothing yet."""
+    def __init__(self, connection: Connection, contact: Contact | None = None) -> None:
+        """Opens nothing yet; see `Caller`."""
         self.connection: Final = connection
+        self.contact: Final = contact or Contact()
         self._channels: dict[asyncio.AbstractEventLoop, aio.Channel] = {}
         self._waiters: set[asyncio.Event] = set()
         self._process: int | None = None
         self._closed = False
-        self._answered = False
 
     @property
     def closed(self) -> bool:
@@ -78,11 +78,12 @@ class AioCaller:
         while True:
             try:
                 answer = await self._attempt(operation.method, request, deadline)
-                self._answered = True
+                self.contact.answered = True
                 return operation.decode(answer)
             except HerdbookError as error:
                 failures += 1
-                delay = self._backoff().delay_before_repeating(
+                self.contact.refused(error)
+                delay = self.contact.patience().delay_before_repeating(
                     error,
                     failures,
                     repeatable=operation.repeatable,
@@ -92,12 +93,9 @@ class AioCaller:
                     raise await self.explained(error) from error.__cause__
             await self.wait(delay)
 
-    def _backoff(self) -> Backoff:
-        return PATIENCE if self._answered else IMPATIENCE
-
     async def explained(self, error: HerdbookError) -> HerdbookError:
         """Returns what says more about why the server is not reached, or the error itself."""
-        if self._answered or self.closed:
+        if self.contact.answered or self.closed:
             return error
         from herdbook.transport.diagnosis import explained
 

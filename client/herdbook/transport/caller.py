@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final, Protocol, TypeAlias, TypeVar
 import grpc
 
 from herdbook.core.operations.operation import Listing, Operation, PageTokens
-from herdbook.core.retrying import IMPATIENCE, PATIENCE, Backoff
+from herdbook.core.retrying import Contact
 from herdbook.errors import (
     Cancelled,
     ClientClosed,
@@ -66,11 +66,15 @@ def open_channel(connection: Connection) -> grpc.Channel:
 class Caller:
     """One channel, the calls over it, and their repetitions. Every method may run in any thread."""
 
-    def __init__(self, connection: Connection) -> None:
-        """Opens nothing yet."""
+    def __init__(self, connection: Connection, contact: Contact | None = None) -> None:
+        """Opens nothing yet.
+
+        Args:
+            connection: To which server, and as whom.
+            contact: What is known of the server by others who talk to it.
+        """
         self.connection: Final = connection
-        self.answered = False
-        """Whether the server ever answered: one that has is waited for longer."""
+        self.contact: Final = contact or Contact()
         self._lock = threading.Lock()
         self._closed = threading.Event()
         self._channel: grpc.Channel | None = None
@@ -129,11 +133,12 @@ class Caller:
         while True:
             try:
                 answer = self._attempt(operation.method, request, deadline, breaks_off)
-                self.answered = True
+                self.contact.answered = True
                 return operation.decode(answer)
             except HerdbookError as error:
                 failures += 1
-                delay = self._backoff().delay_before_repeating(
+                self.contact.refused(error)
+                delay = self.contact.patience().delay_before_repeating(
                     error,
                     failures,
                     repeatable=operation.repeatable,
@@ -142,12 +147,9 @@ class Caller:
                 if delay is None or time.monotonic() + delay >= deadline or self.wait(delay):
                     raise self.explained(error) from error.__cause__
 
-    def _backoff(self) -> Backoff:
-        return PATIENCE if self.answered else IMPATIENCE
-
     def explained(self, error: HerdbookError) -> HerdbookError:
         """Returns what says more about why the server is not reached, or the error itself."""
-        if self.answered or self.closed:
+        if self.contact.answered or self.closed:
             return error
         from herdbook.transport.diagnosis import explained
 

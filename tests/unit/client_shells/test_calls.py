@@ -16,8 +16,8 @@ from google.rpc import error_details_pb2 as pb
 
 import herdbook
 from herdbook import AsyncClient, Client, errors
+from herdbook.core import retrying
 from herdbook.core.retrying import Backoff
-from herdbook.transport import aio_caller, caller
 from herdbook.v1.model_pb2 import ListModelsResponse, Model
 from tests.support.fake_registry import FakeRegistry, Fault
 from tests.support.ports import free_port
@@ -102,9 +102,8 @@ def test_a_repetition_is_the_same_call(registry: FakeRegistry, client: Client) -
 @pytest.fixture
 def hurried(monkeypatch: pytest.MonkeyPatch) -> None:
     """Two attempts at a server that never answered, four at one that has, and no waits."""
-    for module in (caller, aio_caller):
-        monkeypatch.setattr(module, "IMPATIENCE", Backoff(0, 0, attempts=2))
-        monkeypatch.setattr(module, "PATIENCE", Backoff(0, 0, attempts=4))
+    monkeypatch.setattr(retrying, "IMPATIENCE", Backoff(0, 0, attempts=2))
+    monkeypatch.setattr(retrying, "PATIENCE", Backoff(0, 0, attempts=4))
 
 
 @pytest.mark.usefixtures("hurried")
@@ -114,7 +113,8 @@ def test_a_server_that_has_answered_is_asked_more_often(
     registry.fail("CreateModel", *[AWAY] * 5)
     with pytest.raises(herdbook.Unavailable):
         client.create_model("a")
-    list(client.list_models())
+    with pytest.raises(herdbook.ModelNotFound):
+        client.get_model("a")
     client.create_model("a")
     assert registry.calls["CreateModel"] == 2 + 4
 

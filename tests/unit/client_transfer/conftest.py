@@ -6,6 +6,8 @@ from pathlib import Path
 import pytest
 
 from herdbook import Client
+from herdbook.core.retrying import Backoff
+from herdbook.transfer import persistence
 from tests.support.fake_registry import FakeRegistry
 
 
@@ -19,6 +21,13 @@ def registry() -> Iterator[FakeRegistry]:
 def client(registry: FakeRegistry) -> Iterator[Client]:
     with Client(registry.server, cache=False, timeout_seconds=20) as made:
         yield made
+
+
+@pytest.fixture
+def hurried(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Three attempts at a server that never answered, ten at one that has, and no waits."""
+    monkeypatch.setattr(persistence, "IMPATIENCE", Backoff(0, 0, attempts=3))
+    monkeypatch.setattr(persistence, "PATIENCE", Backoff(0, 0, attempts=10))
 
 
 @pytest.fixture

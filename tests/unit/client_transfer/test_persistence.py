@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from herdbook.core.retrying import Backoff
+from herdbook.core.retrying import Contact
 from herdbook.errors import (
     Cancelled,
     ChunkLost,
@@ -16,9 +16,6 @@ from herdbook.errors import (
 from herdbook.transfer.cancellation import CancelToken
 from herdbook.transfer.persistence import Attempts, Persistence, stream_timeout_seconds
 
-IMPATIENCE = Backoff(first_seconds=0, longest_seconds=0, attempts=3)
-PATIENCE = Backoff(first_seconds=0, longest_seconds=0, attempts=10)
-
 
 @pytest.fixture
 def cancel() -> CancelToken:
@@ -26,8 +23,13 @@ def cancel() -> CancelToken:
 
 
 @pytest.fixture
-def persistence(cancel: CancelToken) -> Persistence:
-    return Persistence(cancel, impatience=IMPATIENCE, patience=PATIENCE)
+def contact() -> Contact:
+    return Contact()
+
+
+@pytest.fixture
+def persistence(cancel: CancelToken, contact: Contact, hurried: None) -> Persistence:
+    return Persistence(cancel, contact)
 
 
 def endured(attempts: Attempts, error: HerdbookError) -> int:
@@ -50,9 +52,11 @@ def test_a_server_that_answered_is_waited_for(persistence: Persistence) -> None:
     assert endured(persistence.attempts(), DeadlineExceeded()) == 10
 
 
-def test_a_server_that_answered_another_call_is_waited_for(cancel: CancelToken) -> None:
-    known = Persistence(cancel, answered=True, impatience=IMPATIENCE, patience=PATIENCE)
-    assert endured(known.attempts(), ConnectionLost()) == 10
+def test_a_server_that_answered_another_call_is_waited_for(
+    persistence: Persistence, contact: Contact
+) -> None:
+    contact.answered = True
+    assert endured(persistence.attempts(), ConnectionLost()) == 10
 
 
 def test_progress_starts_the_count_anew(persistence: Persistence) -> None:
@@ -92,7 +96,7 @@ class NoWait(CancelToken):
 def test_a_server_cannot_make_a_transfer_wait_without_end() -> None:
     cancel = NoWait()
     error = Unavailable(details=ErrorDetails(retry_after_seconds=1e9))
-    Persistence(cancel).attempts().failed(error)
+    Persistence(cancel, Contact()).attempts().failed(error)
     assert cancel.waits == [60]
 
 

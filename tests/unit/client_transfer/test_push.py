@@ -12,7 +12,7 @@ import pytest
 from google.protobuf.duration_pb2 import Duration
 from google.rpc.error_details_pb2 import RetryInfo
 
-from herdbook import Client, TransferProgress, errors
+from herdbook import AsyncClient, Client, TransferProgress, errors
 from herdbook.core.values import Version
 from herdbook.transfer import CancelToken, sources
 from tests.support.fake_registry import FakeRegistry, Fault
@@ -268,6 +268,28 @@ def test_a_push_that_has_come_somewhere_outlasts_an_outage(
     registry.fail("UploadChunks", UNAVAILABLE)
     registry.fail("FindMissingChunks", Fault(grpc.StatusCode.UNAVAILABLE, effective=True))
     assert client.push("m", files).number == 2
+
+
+@pytest.mark.usefixtures("hurried")
+def test_a_server_that_answered_a_call_is_waited_for_by_pushes_and_pulls(
+    registry: FakeRegistry, client: Client, files: Path, tmp_path: Path
+) -> None:
+    list(client.list_models())
+    registry.fail("FindMissingChunks", *[UNAVAILABLE] * 9)
+    assert client.push("m", files).number == 1
+    registry.fail("GetManifest", *[UNAVAILABLE] * 9)
+    registry.fail("DownloadChunks", *[UNAVAILABLE] * 9)
+    client.pull("m:1", tmp_path / "pulled")
+
+
+@pytest.mark.usefixtures("hurried")
+async def test_a_server_that_answered_in_an_event_loop_is_waited_for_by_pushes(
+    registry: FakeRegistry, files: Path
+) -> None:
+    registry.fail("FindMissingChunks", *[UNAVAILABLE] * 9)
+    async with AsyncClient(registry.server, cache=False) as client:
+        assert [model async for model in client.list_models()] == []
+        assert (await client.push("m", files)).number == 1
 
 
 def test_a_push_to_nowhere_ends(registry: FakeRegistry, client: Client, files: Path) -> None:
