@@ -386,7 +386,9 @@ class RecordTests:
             for replica_id, model in (("r1", "team/cow"), ("r1", "teams/cow"), ("r2", "team/cow")):
                 said = report(replica_id, f"{model}@champion", model=model)
                 await records.replicas.put([said], expires_at_us=10)
-            await records.replicas.renew_below([("r1", "team/"), ("r1", "tea%")], expires_at_us=20)
+            leases = [("r1", "team/"), ("r1", "tea%")]
+            renewed = await records.replicas.renew_below(leases, expires_at_us=20)
+            assert renewed == {"team/cow@champion"}
             live = await records.replicas.live(now_us=15, limit=9)
             assert [(one.replica_id, one.model) for one in live] == [("r1", "team/cow")]
             await records.replicas.renew_below([("r1", ""), ("r2", "team/")], expires_at_us=5)

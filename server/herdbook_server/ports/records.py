@@ -369,8 +369,11 @@ class Replicas(Protocol):
         """Extends leases of (replica id, reference); returns those that have no row any more."""
         ...
 
-    async def renew_below(self, keys: Sequence[tuple[str, str]], *, expires_at_us: int) -> None:
-        """Extends, for (replica id, prefix), the leases of what it said of models below that."""
+    async def renew_below(self, keys: Sequence[tuple[str, str]], *, expires_at_us: int) -> set[str]:
+        """Extends, for (replica id, prefix), the leases of what it said of models below that.
+
+        Returns the references that it said something of.
+        """
         ...
 
     async def live(

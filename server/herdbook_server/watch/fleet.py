@@ -28,6 +28,14 @@ logger = logging.getLogger(__name__)
 LEASE_SECONDS = 30.0
 """How long a replica stays live that no server hears of."""
 
+_KEPT_US = 600 * 1_000_000
+"""How long a lease that ran out can be renewed with what its replica said.
+
+After an outage of the database each server renews those of its own watches, one server after the
+other. Watches that were silent for longer than this were given up, and replicas repeat what they
+say with new ones.
+"""
+
 ID_MAX_CHARACTERS = 200
 TEXT_MAX_CHARACTERS = 256
 FAILURE_MAX_BYTES = 4096
@@ -55,7 +63,7 @@ class Fleet:
         self._on_heard = on_heard
         self._counts: Mapping[str, int] = {}
         self._renewals = Gathering(self._renew)
-        self._renewals_below = Gathering(self._renew_below)
+        self._renewals_below = Gathering(self._begin_below)
         self._reports = Gathering(self._take)
 
     @property
@@ -72,13 +80,17 @@ class Fleet:
         while True:
             await asyncio.sleep(self._lease_us / 3_000_000)
             try:
-                await self._renew(list(self._open))
-                await self._renew_below(list(self._open_below))
-                async with self._database.bookkeep(durable=False) as records:
-                    await records.replicas.forget_before(self._clock.now_us() - self._lease_us)
-                await self._count()
+                await self.renew()
             except DatabaseUnavailable as error:
                 logger.warning("Replica leases were not renewed: %s", error)
+
+    async def renew(self) -> None:
+        """Renews the leases of open watches, forgets replicas that are long gone, and counts."""
+        await self._renew(list(self._open))
+        await self._renew_below(list(self._open_below))
+        async with self._database.bookkeep(durable=False) as records:
+            await records.replicas.forget_before(self._clock.now_us() - _KEPT_US)
+        await self._count()
 
     @asynccontextmanager
     async def presence(self, subscription: Subscription) -> AsyncIterator[None]:
@@ -97,9 +109,9 @@ class Fleet:
         try:
             await self._renewals.write(keys)
             await self._renewals_below.write(below)
-            self._heard(watched)
         except DatabaseUnavailable as error:
             logger.warning("A replica's lease waits for the database: %s", error)
+        self._heard(watched)
         with _counted(self._open, keys), _counted(self._open_below, below):
             yield
 
@@ -164,11 +176,16 @@ class Fleet:
             async with self._database.bookkeep(durable=False) as records:
                 await records.replicas.add(newcomers, expires_at_us=self._expiry())
 
-    async def _renew_below(self, keys: Sequence[tuple[Replica, str]]) -> None:
-        if keys:
-            wanted = [(replica.id, prefix) for replica, prefix in keys]
-            async with self._database.bookkeep(durable=False) as records:
-                await records.replicas.renew_below(wanted, expires_at_us=self._expiry())
+    async def _begin_below(self, keys: Sequence[tuple[Replica, str]]) -> None:
+        self._heard(await self._renew_below(keys))
+
+    async def _renew_below(self, keys: Sequence[tuple[Replica, str]]) -> Iterable[str]:
+        """Returns the references that the replicas have said something of."""
+        if not keys:
+            return ()
+        wanted = [(replica.id, prefix) for replica, prefix in keys]
+        async with self._database.bookkeep(durable=False) as records:
+            return await records.replicas.renew_below(wanted, expires_at_us=self._expiry())
 
     def _newcomer(self, replica: Replica, reference: str) -> ReplicaReport:
         return ReplicaReport(

@@ -186,16 +186,35 @@ async def test_nonsense_is_refused(watching: Watching) -> None:
         await watching.fleet.convergence("@@")
 
 
-async def test_who_begins_to_watch_is_heard(registry: Registry) -> None:
-    heard: list[set[Reference]] = []
-    fleet = Fleet(
-        database=registry.database,
-        clock=registry.clock,
-        on_heard=lambda references: heard.append(set(references)),
-    )
-    watch = Subscription(references=(CHAMPION,), replica=Replica("a", "host", "pod"))
-    async with fleet.presence(watch):
-        assert heard == [{ByAlias(MODEL, "champion")}]
+@pytest.mark.parametrize(
+    "watch", [{"references": (CHAMPION,)}, {"model_prefixes": ("fraud/",)}], ids=["alias", "prefix"]
+)
+async def test_who_begins_to_watch_is_heard(registry: Registry, watch: dict[str, Any]) -> None:
+    heard: set[Reference] = set()
+    fleet = Fleet(database=registry.database, clock=registry.clock, on_heard=heard.update)
+    await fleet.report(report("a", ReplicaState.SERVING, 1, serving=1))
+    heard.clear()
+    async with fleet.presence(Subscription(**watch, replica=Replica("a", "host", "pod"))):
+        assert heard == {ByAlias(MODEL, "champion")}
+
+
+async def test_a_server_that_comes_back_first_forgets_nothing_of_what_others_watch(
+    registry: Registry,
+) -> None:
+    first, other = (Fleet(database=registry.database, clock=registry.clock) for _ in range(2))
+    watch = Subscription(references=(CHAMPION,), replica=Replica("r-1", "host", "pod-1"))
+    await other.report(report("r-1", ReplicaState.SERVING, 2, serving=2))
+    async with other.presence(watch):
+        registry.clock.time_us += 5 * LEASE_US
+        await first.renew()
+        assert await first.replicas(None, after=None, limit=10) == []
+        await other.renew()
+        (seen,) = await first.replicas(None, after=None, limit=10)
+    assert (seen.state, seen.serving_version) == (ReplicaState.SERVING, 2)
+    registry.clock.time_us += 1000 * LEASE_US
+    await first.renew()
+    async with registry.database.read() as records:
+        assert await records.replicas.live(now_us=0, limit=10) == []
 
 
 async def test_reports_and_leases_of_two_servers_do_not_lock_each_other_out(

@@ -113,30 +113,31 @@ class ReplicaRows:
             known |= await self._known(page)
         return [key for key in dict.fromkeys(keys) if key not in known]
 
-    async def renew_below(self, keys: Sequence[tuple[str, str]], *, expires_at_us: int) -> None:
+    async def renew_below(self, keys: Sequence[tuple[str, str]], *, expires_at_us: int) -> set[str]:
         """See `ports.records.Replicas`. A lease never gets shorter."""
         prefixes: dict[str, tuple[str, ...]] = {}
         for replica_id, prefix in keys:
             prefixes[replica_id] = (*prefixes.get(replica_id, ()), prefix)
+        references: set[str] = set()
         # Rows are touched in one order everywhere, lest transactions wait for each other.
-        below = [
-            (replica_id, reference, expires_at_us)
-            for replica_id, reference, model in await self._of_replicas(list(prefixes))
-            if model.startswith(prefixes[replica_id])
-        ]
-        await self._connection.execute_many(RENEW, sorted(below))
+        for page in pages(sorted(prefixes)):
+            below = [
+                (replica_id, reference, expires_at_us)
+                for replica_id, reference, model in await self._of_replicas(page)
+                if model.startswith(prefixes[replica_id])
+            ]
+            await self._connection.execute_many(RENEW, sorted(below))
+            references.update(reference for _, reference, _ in below)
+        return references
 
-    async def _of_replicas(self, replica_ids: Sequence[str]) -> list[tuple[str, str, str]]:
+    async def _of_replicas(self, replica_ids: Sequence[str]) -> Sequence[Row]:
         """Return the keys and models of all that some replicas said."""
-        rows: list[Row] = []
-        for page in pages(replica_ids):
-            wanted = padded(page)
-            rows += await self._connection.fetch(
-                "SELECT replica_id, reference, model FROM replicas "
-                f"WHERE replica_id IN ({places(len(wanted))})",
-                *wanted,
-            )
-        return [(row[0], row[1], row[2]) for row in rows]
+        wanted = padded(replica_ids)
+        return await self._connection.fetch(
+            "SELECT replica_id, reference, model FROM replicas "
+            f"WHERE replica_id IN ({places(len(wanted))})",
+            *wanted,
+        )
 
     async def _known(self, keys: Sequence[tuple[str, str]]) -> set[tuple[str, str]]:
         wanted = padded(keys)
