@@ -368,17 +368,21 @@ def write_ready_file(settings: Settings, address: str) -> None:
         return
     try:
         _replace(settings.ready_file, f"{address}\n")
-    except OSError as error:
+    except (OSError, ValueError) as error:
+        reason = error.strerror if isinstance(error, OSError) else error
         raise StartFailed(
-            f"The ready file {settings.ready_file} cannot be written: {error.strerror}."
+            f"The ready file {settings.ready_file} cannot be written: {reason}."
         ) from error
 
 
 def _replace(path: Path, text: str) -> None:
     """Write a file that nobody reads half."""
     half = path.with_name(f"{path.name}.{os.getpid()}")
-    half.write_text(text, encoding="utf-8")
-    half.replace(path)
+    try:
+        half.write_text(text, encoding="utf-8")
+        half.replace(path)
+    finally:
+        half.unlink(missing_ok=True)
 
 
 def _chunk_store_name(settings: Settings) -> str:

@@ -38,7 +38,8 @@ def delay_recorder(meter: Meter, clock: Clock) -> Callable[[Sequence[Event]], No
     delays = meter.create_histogram(
         "herdbook.watch.delay",
         unit="s",
-        description="From a change until this server had sent it to the watches that it concerns",
+        description="From a change until this server had told the watches that it or one that "
+        "came with it concerns",
     )
 
     def record(events: Sequence[Event]) -> None:

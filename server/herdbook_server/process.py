@@ -57,7 +57,10 @@ async def _serve(settings: Settings) -> None:
     reload_asked = asyncio.Event()
     if hasattr(signal, "SIGHUP"):
         _on_signal(signal.SIGHUP, reload_asked.set)
-    supervision.when_left_alone(lambda: _stop_alone(stopping))
+    supervision.when_left_alone(
+        lambda: _stop_alone(stopping),
+        stop_seconds=settings.drain_seconds + supervision.STOP_SECONDS,
+    )
     async with app.running(settings) as server:
         supervision.tell_ready()
         reloading = asyncio.create_task(_reload_when_asked(settings, server, reload_asked))

@@ -130,7 +130,7 @@ class Settings(BaseSettings):
             host, first = split_address(self.prometheus_listen)
             ports = range(first, first + self.workers)
             served_host, served = split_address(self.listen)
-            is_taken = host == served_host and served in ports
+            is_taken = _may_be_one({host, served_host}) and served in ports
             if first and (ports[-1] > MAX_PORT or is_taken):
                 raise ValueError(
                     f"--prometheus-listen takes a port for each worker, {first} to {ports[-1]}, "
@@ -194,6 +194,14 @@ def split_address(address: str) -> tuple[str, int]:
     if not host or not port.isascii() or not port.isdigit() or int(port) > MAX_PORT:
         raise ValueError("expected HOST:PORT, such as 127.0.0.1:7411")
     return host.removeprefix("[").removesuffix("]"), int(port)
+
+
+def _may_be_one(hosts: set[str]) -> bool:
+    """Tell whether a port of one host may be that of the other."""
+    everywhere = {"0.0.0.0", "::"}  # noqa: S104 - to compare with
+    loopback = {"localhost", "127.0.0.1", "::1"}
+    named = "localhost" in hosts and hosts <= loopback
+    return len(hosts) == 1 or bool(hosts & everywhere) or named
 
 
 def is_loopback(address: str) -> bool:

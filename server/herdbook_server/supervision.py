@@ -3,16 +3,25 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
+import threading
+import time
 from collections.abc import Callable
 from contextlib import suppress
 from typing import Final
+
+logger = logging.getLogger(__name__)
 
 LIFELINE: Final = "HERDBOOK_LIFELINE"
 """Names the descriptor at which a worker reads an end when its supervisor is gone."""
 
 READY: Final = "HERDBOOK_READY_DESCRIPTOR"
 """Names the descriptor that a worker writes to once it answers."""
+
+
+STOP_SECONDS: Final = 10.0
+"""How long a worker may take to end when it has drained."""
 
 
 def is_supervised() -> bool:
@@ -28,15 +37,23 @@ def tell_ready() -> None:
             ready.write(b"1")
 
 
-def when_left_alone(act: Callable[[], None]) -> None:
-    """Act once the supervisor is gone, if there was one."""
+def when_left_alone(stop: Callable[[], None], *, stop_seconds: float) -> None:
+    """Stop once the supervisor is gone, if there was one; end this process if that takes too long.
+
+    Nobody else would end a worker whose event loop hangs, and it keeps the port from others.
+    """
     if not is_supervised():
         return
     loop = asyncio.get_running_loop()
     lifeline = int(os.environ[LIFELINE])
 
-    def acting() -> None:
-        loop.remove_reader(lifeline)
-        act()
+    def watch() -> None:
+        os.read(lifeline, 1)
+        with suppress(RuntimeError):
+            # The loop may have ended.
+            loop.call_soon_threadsafe(stop)
+        time.sleep(stop_seconds)
+        logger.warning("This worker was left alone, has not ended and ends now")
+        os._exit(os.EX_SOFTWARE)
 
-    loop.add_reader(lifeline, acting)
+    threading.Thread(target=watch, name="herdbook-lifeline", daemon=True).start()

@@ -18,7 +18,7 @@ from herdbook_server.app import StartFailed
 from herdbook_server.rpc import calls
 from herdbook_server.rpc.server import AddressUnusable, bound, try_to_bind
 from herdbook_server.settings import Settings
-from herdbook_server.supervision import LIFELINE, READY
+from herdbook_server.supervision import LIFELINE, READY, STOP_SECONDS
 
 logger = logging.getLogger(__name__)
 
@@ -29,8 +29,6 @@ _READY_FILE: Final = "HERDBOOK_READY_FILE"
 """Is written when all answer."""
 
 _RESTART_SECONDS: Final = 1.0
-_STOP_SECONDS: Final = 10.0
-"""How long a worker may take to end when it has drained."""
 
 
 def run(settings: Settings) -> None:
@@ -46,7 +44,7 @@ def run(settings: Settings) -> None:
                 number,
                 _variables(settings, address, number),
                 lifeline,
-                stop_seconds=settings.drain_seconds + _STOP_SECONDS,
+                stop_seconds=settings.drain_seconds + STOP_SECONDS,
             )
             for number in range(settings.workers)
         ]
@@ -72,6 +70,7 @@ class Worker:
         self.answered = asyncio.Event()
         """Set when the first of its lives has begun to answer."""
         self._stopped = asyncio.Event()
+        self._killed = False
         self._answers = False
         self._reload_due = False
         self._process: Process | None = None
@@ -105,8 +104,9 @@ class Worker:
 
     def kill(self) -> None:
         """End it at once."""
+        self._killed = True
         if self._process is not None and self._process.returncode is None:
-            logger.warning("%s is killed before it has drained", self)
+            logger.warning("%s has not ended and is killed", self)
             self._send(signal.SIGKILL)
 
     def reload(self) -> None:
@@ -155,7 +155,7 @@ class Worker:
     async def _ended(self, process: Process) -> int:
         if self._stopped.is_set():
             # Asked to while it was started.
-            self._send(signal.SIGTERM)
+            self._send(signal.SIGKILL if self._killed else signal.SIGTERM)
         try:
             return await process.wait()
         except asyncio.CancelledError:

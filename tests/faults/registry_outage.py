@@ -48,7 +48,7 @@ class Seen:
     noticed: bool = False
     """Whether the status told of the outage while it lasted."""
     recovered_seconds: float = 0.0
-    """From the move after the restart to the first prediction by the new version."""
+    """From the restart, when the alias was moved, to the first prediction by the new version."""
     cold_start_seconds: float = 0.0
     """From the first import to a model that serves, with the registry down."""
     warm_start_seconds: float = 0.0
@@ -133,7 +133,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     sys.stdout.write(
         f"registry killed for {seconds:g} s: {seen.predictions} predictions,"
         f" {seen.failures} failed; status told of it: {seen.noticed};"
-        f" a move after the restart arrived after {seen.recovered_seconds:.1f} s\n"
+        f" a move asked for at the restart arrived after {seen.recovered_seconds:.1f} s\n"
         f"first prediction of a new process: {seen.cold_start_seconds:.2f} s with the registry"
         f" down, {seen.warm_start_seconds:.2f} s with it up\n"
     )

@@ -115,3 +115,13 @@ def test_workers_take_no_metrics_port_that_is_taken_or_does_not_exist(first: int
         read_settings(
             workers=3, database="postgresql://x/y", prometheus_listen=f"127.0.0.1:{first}"
         )
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0", "localhost", "[::]"])  # noqa: S104 - as text
+def test_metrics_take_no_port_that_may_be_that_of_calls(host: str) -> None:
+    with pytest.raises(SettingsInvalid, match="not be that of --listen"):
+        read_settings(workers=3, database="postgresql://x/y", prometheus_listen=f"{host}:7411")
+
+
+def test_metrics_may_have_the_port_of_calls_at_another_address() -> None:
+    read_settings(workers=3, database="postgresql://x/y", prometheus_listen="127.0.0.2:7411")

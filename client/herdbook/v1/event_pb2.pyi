@@ -57,9 +57,13 @@ class _EventKindEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_EventKind.V
     EVENT_KIND_VERSION_PURGED: _EventKind.ValueType  # 14
     """A version that was deleted long ago lost its files for good."""
     EVENT_KIND_FLEET_CONVERGED: _EventKind.ValueType  # 15
-    """Every live replica that watches an alias has served the version that it names, for 30 seconds; once for each move of the alias."""
+    """Every live replica that watches an alias has served the version that it names, for 30 seconds; at most once for each move of the
+    alias.
+    """
     EVENT_KIND_LOAD_FAILED: _EventKind.ValueType  # 16
-    """A replica could not load the version that an alias names; the reason tells of one of them. Once for each move of the alias."""
+    """A replica could not load the version that an alias names; the reason tells of one of them. At most once for each
+    move of the alias.
+    """
 
 class EventKind(_EventKind, metaclass=_EventKindEnumTypeWrapper):
     """What happened. New kinds will be added: treat an unknown one as of no concern."""
@@ -95,9 +99,13 @@ EVENT_KIND_ALIAS_DELETED: EventKind.ValueType  # 13
 EVENT_KIND_VERSION_PURGED: EventKind.ValueType  # 14
 """A version that was deleted long ago lost its files for good."""
 EVENT_KIND_FLEET_CONVERGED: EventKind.ValueType  # 15
-"""Every live replica that watches an alias has served the version that it names, for 30 seconds; once for each move of the alias."""
+"""Every live replica that watches an alias has served the version that it names, for 30 seconds; at most once for each move of the
+alias.
+"""
 EVENT_KIND_LOAD_FAILED: EventKind.ValueType  # 16
-"""A replica could not load the version that an alias names; the reason tells of one of them. Once for each move of the alias."""
+"""A replica could not load the version that an alias names; the reason tells of one of them. At most once for each
+move of the alias.
+"""
 Global___EventKind: _TypeAlias = EventKind  # noqa: Y015
 
 @_typing.final

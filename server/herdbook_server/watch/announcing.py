@@ -1,4 +1,4 @@
-"""Says in the record how a move of an alias went in the fleet: once for each move."""
+"""Says in the record how moves of aliases went in the fleet: at most once for each."""
 
 from __future__ import annotations
 
