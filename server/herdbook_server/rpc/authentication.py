@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import Mapping
+from contextlib import AbstractAsyncContextManager, nullcontext
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -73,15 +73,14 @@ class Authentication:
         """Whether callers must prove who they are."""
         return self.tokens is not None or self._client_certificates
 
-    @asynccontextmanager
-    async def around(self, call: Call) -> AsyncIterator[None]:
+    def around(self, call: Call) -> AbstractAsyncContextManager[None]:
         """Refuse the call unless it is known who calls."""
         if call.method.startswith(_OPEN_TO_ALL):
             call.actor = ANONYMOUS
         else:
             call.actor = self._identify(call)
             call.check_caller = partial(self._identify_again, call, self.tokens)
-        yield
+        return nullcontext()
 
     def _identify(self, call: Call) -> str:
         if not self.required:

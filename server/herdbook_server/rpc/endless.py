@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
 
 from herdbook_server.errors import Draining
 from herdbook_server.rpc.calls import Call
@@ -23,14 +23,9 @@ class EndlessCalls:
         self._lives: set[asyncio.Timeout] = set()
         self._draining = False
 
-    @asynccontextmanager
-    async def around(self, call: Call) -> AsyncIterator[None]:
+    def around(self, call: Call) -> AbstractAsyncContextManager[None]:
         """End the call with Draining when the server drains."""
-        if not call.method.endswith(_ENDLESS):
-            yield
-            return
-        async with self._until_draining():
-            yield
+        return self._until_draining() if call.method.endswith(_ENDLESS) else nullcontext()
 
     def drain(self) -> None:
         """End the calls that are open, and refuse new ones."""
