@@ -40,6 +40,10 @@ class FileLock:
         """Whether it has not been released."""
         return bool(self._descriptors)
 
+    def is_at(self, path: Path) -> bool:
+        """Whether the file at `path` is the one that is locked: it may have been removed."""
+        return any(_is_at(path, descriptor) for descriptor in self._descriptors)
+
     def release(self) -> None:
         """Lets go; again does nothing."""
         try:

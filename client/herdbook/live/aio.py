@@ -11,11 +11,11 @@ from collections.abc import Awaitable, Callable, Coroutine
 from concurrent.futures import Future
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar, Unpack, overload
+from typing import TYPE_CHECKING, Any, Self, TypeVar, Unpack, overload
 
 from herdbook.core.values import Resolution
 from herdbook.live.face import LiveFace
-from herdbook.live.held import HeldModel
+from herdbook.live.held import HeldModel, SingleLease
 from herdbook.live.model import LEASE_SECONDS
 from herdbook.live.options import LiveArguments
 from herdbook.live.slot import ModelSlot
@@ -83,40 +83,30 @@ async def _awaited(awaitable: Awaitable[Any]) -> Any:
     return await awaitable
 
 
-class AsyncLease(Generic[ModelT]):
+class AsyncLease(SingleLease[ModelT]):
     """Keeps one model from being closed, from the beginning to the end of an `async with` block.
 
     The block gets the model. A lease is used once.
     """
 
-    __slots__ = ("_held", "_slot", "_timeout_seconds")
+    __slots__ = ("_slot", "_timeout_seconds")
 
     def __init__(self, slot: ModelSlot[ModelT], timeout_seconds: float) -> None:
         """Will take the model that serves when the block begins."""
+        super().__init__()
         self._slot = slot
         self._timeout_seconds = timeout_seconds
-        self._held: HeldModel[ModelT] | None = None
-
-    @property
-    def resolution(self) -> Resolution:
-        """The version of the leased model."""
-        if self._held is None:
-            raise RuntimeError("the lease has not begun")
-        return self._held.resolution
-
-    @property
-    def version(self) -> int:
-        """The number of the version of the leased model."""
-        return self.resolution.version
 
     async def __aenter__(self) -> ModelT:
+        self._check_unused()
         self._held = self._slot.take() or await self._wait()
         return self._held.model
 
     async def __aexit__(self, *failure: object) -> None:
-        if self._held is not None and self._held.give_back():
+        ended = self._end()
+        if ended is not None:
             # Closing may take long, or need this loop.
-            await asyncio.to_thread(self._held.finish)
+            await asyncio.to_thread(ended.finish)
 
     async def _wait(self) -> HeldModel[ModelT]:
         # No thread waits: many requests may wait at once, and threads are few.

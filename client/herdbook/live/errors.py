@@ -43,5 +43,5 @@ def words_of(error: BaseException) -> str:
         text = str(error)
     except Exception as failure:  # noqa: BLE001 - it is the user's code
         text = f"(its message raised {type(failure).__name__})"
-    # Names of files may hold bytes that are no text.
-    return text.encode(errors="backslashreplace").decode()
+    # Names of files may hold bytes that are no text, and databases store no NUL.
+    return text.encode(errors="backslashreplace").decode().replace("\0", "\\x00")

@@ -133,19 +133,15 @@ class HeldModel(Generic[ModelT]):
             self._files.release()
 
 
-class Lease(Generic[ModelT]):
-    """Keeps one model from being closed, from the beginning to the end of a `with` block.
+class SingleLease(Generic[ModelT]):
+    """What a lease tells of its model, be it of threads or of asyncio; it is used once."""
 
-    The block gets the model. A lease is used once.
-    """
+    __slots__ = ("_held", "_over")
 
-    __slots__ = ("_find", "_held", "_timeout_seconds")
-
-    def __init__(self, find: Callable[[float], HeldModel[ModelT]], timeout_seconds: float) -> None:
-        """Will take the model that `find` leases when the block begins."""
-        self._find = find
-        self._timeout_seconds = timeout_seconds
+    def __init__(self) -> None:
+        """Has not begun."""
         self._held: HeldModel[ModelT] | None = None
+        self._over = False
 
     @property
     def resolution(self) -> Resolution:
@@ -159,10 +155,38 @@ class Lease(Generic[ModelT]):
         """The number of the version of the leased model."""
         return self.resolution.version
 
+    def _check_unused(self) -> None:
+        if self._held is not None:
+            raise RuntimeError("a lease is used once: call lease() again")
+
+    def _end(self) -> HeldModel[ModelT] | None:
+        """Gives the model back, once; returns it if it is to be finished now."""
+        if self._held is None or self._over:
+            return None
+        self._over = True
+        return self._held if self._held.give_back() else None
+
+
+class Lease(SingleLease[ModelT]):
+    """Keeps one model from being closed, from the beginning to the end of a `with` block.
+
+    The block gets the model. A lease is used once.
+    """
+
+    __slots__ = ("_find", "_timeout_seconds")
+
+    def __init__(self, find: Callable[[float], HeldModel[ModelT]], timeout_seconds: float) -> None:
+        """Will take the model that `find` leases when the block begins."""
+        super().__init__()
+        self._find = find
+        self._timeout_seconds = timeout_seconds
+
     def __enter__(self) -> ModelT:
+        self._check_unused()
         self._held = self._find(self._timeout_seconds)
         return self._held.model
 
     def __exit__(self, *failure: object) -> None:
-        if self._held is not None and self._held.give_back():
-            self._held.finish()
+        ended = self._end()
+        if ended is not None:
+            ended.finish()

@@ -7,11 +7,12 @@ from collections.abc import Callable
 
 from herdbook.core.retrying import Backoff
 from herdbook.core.values import ReplicaReport
-from herdbook.errors import HerdbookError
+from herdbook.errors import ClientClosed, DeadlineExceeded, HerdbookError, Unavailable
 from herdbook.live import log
 from herdbook.transport.jitter import jitter
 
 _BACKOFF = Backoff(first_seconds=1.0, longest_seconds=60.0)
+_PASSING = (Unavailable, DeadlineExceeded, ClientClosed)
 
 
 class Reporter:
@@ -61,7 +62,8 @@ class Reporter:
                 self._send(report)
                 failures = 0
             except HerdbookError as error:
-                log.debug("The registry did not take a report: %s", error)
+                tell = log.debug if failures or isinstance(error, _PASSING) else log.warning
+                tell("The registry did not take a report: %s", error)
                 failures += 1
                 self._again(report)
 

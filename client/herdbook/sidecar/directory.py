@@ -80,6 +80,7 @@ class ServedDirectory:
             self._shown /= "repository"
         self._versions = self._private / "versions"
         self._accepted = self._private / "accepted"
+        self._lock_file = self._private / "lock"
         self._lock: FileLock | None = None
 
     def open(self) -> None:
@@ -92,7 +93,7 @@ class ServedDirectory:
         with making(self.root):
             self._versions.mkdir(parents=True, exist_ok=True)
             self._shown.mkdir(exist_ok=True)
-            lock = try_lock(self._private / "lock", exclusive=True)
+            lock = try_lock(self._lock_file, exclusive=True)
             if lock is None:
                 raise DirectoryInUse(f"Another sidecar keeps {self.root}.")
             self._lock = lock
@@ -121,6 +122,8 @@ class ServedDirectory:
     def place(self, resolution: Resolution, files: Path) -> PlacedVersion:
         """Makes sure that the directory holds a whole version; nothing leads to it yet.
 
+        The directory is made anew if somebody has removed it.
+
         Args:
             resolution: Which one.
             files: Its verified files.
@@ -128,7 +131,11 @@ class ServedDirectory:
         Raises:
             LocalDiskFull: There is no space left.
             DestinationUnusable: It cannot be written.
+            DirectoryInUse: Another process keeps it, now that it was removed.
         """
+        if self._lock is None or not self._lock.is_at(self._lock_file):
+            self.close()
+            self.open()
         wanted = _arrange(files, self._layout, resolution.version)
         with making(self.root):
             for path in self._places(resolution):
@@ -306,8 +313,8 @@ def _copy(source: Path, to: Path) -> None:
 
 
 def _remove(path: Path) -> None:
-    if path.is_symlink() or path.is_file():
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
         with suppress(FileNotFoundError):
             path.unlink()
-    else:
-        shutil.rmtree(path, ignore_errors=True)

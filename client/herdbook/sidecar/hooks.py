@@ -11,7 +11,8 @@ import threading
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from concurrent.futures import Future, wait
 from contextlib import suppress
 from dataclasses import dataclass
 from http.client import HTTPException
@@ -170,8 +171,24 @@ class Call:
             raise FieldInvalid(f"{self.url!r} is no URL that begins with http:// or https://.")
 
     def run(self, news: News, *, timeout_seconds: float, ended: threading.Event) -> None:
-        """Calls once."""
-        del ended
+        """Calls once; a call that takes too long is left to itself."""
+        called: Future[None] = Future()
+        threading.Thread(
+            target=_settle,
+            args=(called, lambda: self._call(news, timeout_seconds)),
+            name="herdbook-hook",
+            daemon=True,
+        ).start()
+        give_up_at = time.monotonic() + timeout_seconds
+        while time.monotonic() < give_up_at:
+            wait((called,), _LOOK_SECONDS)
+            if called.done():
+                return called.result()
+            if ended.is_set():
+                raise Cancelled("The sidecar ends.")
+        raise HookFailed(f"{self.url} did not answer within {timeout_seconds:g} s.")
+
+    def _call(self, news: News, timeout_seconds: float) -> None:
         request = urllib.request.Request(  # noqa: S310 - only http and https come here
             self.url,
             data=news.document(),
@@ -179,11 +196,13 @@ class Call:
             method="POST",
         )
         try:
-            with _OPENER.open(request, timeout=timeout_seconds):
+            # A moment longer: who waits tells of what takes too long.
+            with _OPENER.open(request, timeout=timeout_seconds + 1):
                 return
         except urllib.error.HTTPError as error:
-            answer = f"{self.url} answered {error.code} {error.reason}"
-            raise HookFailed(f"{answer}: {_text_of(error)}".removesuffix(": ")) from error
+            with error:
+                answer = f"{self.url} answered {error.code} {error.reason}"
+                raise HookFailed(f"{answer}: {_text_of(error)}".removesuffix(": ")) from error
         except (OSError, HTTPException, ValueError) as error:
             raise HookFailed(f"{self.url} could not be called: {error!r}.") from error
 
@@ -204,6 +223,14 @@ class Signal:
             raise HookFailed(
                 f"{self.number.name} could not be sent to the process in {self.pid_file}: {error}."
             ) from error
+
+
+def _settle(called: Future[None], call: Callable[[], None]) -> None:
+    try:
+        call()
+        called.set_result(None)
+    except BaseException as error:  # noqa: BLE001 - who waits raises it
+        called.set_exception(error)
 
 
 def parse_signal(text: str) -> signal.Signals:

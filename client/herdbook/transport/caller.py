@@ -144,8 +144,10 @@ class Caller:
                     repeatable=operation.repeatable,
                     jitter=jitter(),
                 )
-                if delay is None or time.monotonic() + delay >= deadline or self.wait(delay):
+                if delay is None or time.monotonic() + delay >= deadline:
                     raise self.explained(error) from error.__cause__
+                if self.wait(delay):
+                    raise ClientClosed from error
 
     def explained(self, error: HerdbookError) -> HerdbookError:
         """Returns what says more about why the server is not reached, or the error itself."""

@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
 from pathlib import Path
 
@@ -21,7 +22,7 @@ from herdbook.core.retrying import Backoff
 from herdbook.v1.model_pb2 import ListModelsResponse, Model
 from tests.support.fake_registry import FakeRegistry, Fault
 from tests.support.ports import free_port
-from tests.support.waiting import eventually
+from tests.support.waiting import eventually, wait_until
 
 SOON = pb.RetryInfo(retry_delay=Duration(nanos=1_000_000))
 AWAY = Fault(grpc.StatusCode.UNAVAILABLE, "DATABASE_UNAVAILABLE", details=(SOON,))
@@ -341,6 +342,18 @@ def test_closing_ends_a_call_under_way(registry: FakeRegistry) -> None:
         client.close()
         thread.join(10)
     assert [type(error) for error in caught] == [errors.ClientClosed]
+
+
+def test_closing_ends_the_wait_for_another_attempt(registry: FakeRegistry) -> None:
+    later = pb.RetryInfo(retry_delay=Duration(seconds=15))
+    registry.fail("GetModel", Fault(grpc.StatusCode.UNAVAILABLE, "DRAINING", details=(later,)))
+    client = Client(registry.server, timeout_seconds=20)
+    with ThreadPoolExecutor() as pool:
+        call = pool.submit(client.get_model, "m")
+        wait_until(lambda: registry.calls["GetModel"] == 1, "the call was refused")
+        client.close()
+        with pytest.raises(errors.ClientClosed):
+            call.result(10)
 
 
 def test_one_client_serves_several_event_loops(registry: FakeRegistry) -> None:

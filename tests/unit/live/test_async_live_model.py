@@ -84,6 +84,16 @@ async def test_a_leased_model_is_closed_only_after_its_lease(registry: MemoryReg
         await eventually(lambda: Model.made[0].close_count == 1, "the first model is closed")
 
 
+async def test_a_lease_is_used_once(registry: MemoryRegistry) -> None:
+    async with AsyncLiveModel(REFERENCE, loader=load) as live:
+        lease = live.lease()
+        async with lease:
+            with pytest.raises(RuntimeError, match="used once"):
+                await lease.__aenter__()
+        await lease.__aexit__(None, None, None)
+        assert live.status().leases == 0
+
+
 async def test_a_failing_async_candidate_leaves_the_model_in_place(
     registry: MemoryRegistry,
 ) -> None:

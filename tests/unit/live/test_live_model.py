@@ -125,6 +125,18 @@ def test_a_leased_model_is_closed_only_after_its_lease(
     wait_until(lambda: live.status().state is LiveState.SERVING, "nothing drains")
 
 
+def test_a_lease_is_used_once(live: LiveModel[Model], registry: MemoryRegistry) -> None:
+    lease = live.lease()
+    with lease, pytest.raises(RuntimeError, match="used once"):
+        lease.__enter__()
+    lease.__exit__(None, None, None)
+    assert live.status().leases == 0
+    with pytest.raises(RuntimeError, match="used once"):
+        lease.__enter__()
+    registry.move(2)
+    wait_until(lambda: Model.made[0].close_count == 1, "the first model is closed")
+
+
 def test_a_model_that_somebody_has_just_read_is_not_closed_under_them(
     live: LiveModel[Model], registry: MemoryRegistry
 ) -> None:

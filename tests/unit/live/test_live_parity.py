@@ -4,7 +4,7 @@ import inspect
 
 import pytest
 
-from herdbook.live import AsyncLease, AsyncLiveModel, Lease, LiveModel
+from herdbook.live import AsyncLiveModel, LiveModel
 from herdbook.live.options import LiveArguments
 
 NAMES = sorted(
@@ -31,10 +31,3 @@ def test_there_is_something_to_compare() -> None:
 def test_the_typed_arguments_are_all_arguments() -> None:
     named = {each.name for each in parameters(LiveModel.__init__)}
     assert named - {"self", "reference", "loader"} == set(LiveArguments.__annotations__)
-
-
-def test_both_leases_tell_the_same() -> None:
-    def public(kind: type) -> set[str]:
-        return {name for name in vars(kind) if not name.startswith("_")}
-
-    assert public(Lease) == public(AsyncLease)

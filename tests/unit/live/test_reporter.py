@@ -8,7 +8,7 @@ import pytest
 
 from herdbook.core.retrying import Backoff
 from herdbook.core.values import Replica, ReplicaReport, ReplicaState
-from herdbook.errors import Unavailable
+from herdbook.errors import FieldInvalid, HerdbookError, Unavailable
 from herdbook.live.reporter import Reporter
 from tests.support.waiting import wait_until
 
@@ -26,13 +26,14 @@ class Line:
         self.open = threading.Event()
         self.open.set()
         self.losses = 0
+        self.loss: HerdbookError = Unavailable()
 
     def send(self, sent: ReplicaReport) -> None:
         self.sending.put(sent.version)
         assert self.open.wait(30)
         if self.losses:
             self.losses -= 1
-            raise Unavailable
+            raise self.loss
         self.taken.append(sent.version)
 
 
@@ -65,6 +66,15 @@ def test_a_lost_report_is_sent_again(line: Line, reporter: Reporter) -> None:
     line.losses = 3
     reporter.say(report(1))
     wait_until(lambda: line.taken == [1], "the report is taken")
+
+
+def test_a_report_that_is_refused_is_told_once(
+    line: Line, reporter: Reporter, caplog: pytest.LogCaptureFixture
+) -> None:
+    line.losses, line.loss = 3, FieldInvalid("The digest is none.")
+    reporter.say(report(1))
+    wait_until(lambda: line.taken == [1], "the report is taken")
+    assert caplog.messages == ["The registry did not take a report: The digest is none."]
 
 
 def test_a_lost_report_gives_way_to_a_newer_one(line: Line, reporter: Reporter) -> None:

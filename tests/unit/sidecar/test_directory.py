@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import os
+import shutil
 import stat
 from collections.abc import Iterator
 from pathlib import Path
@@ -206,6 +208,7 @@ def test_what_a_killed_process_left_half_built_is_removed(
     directory.close()
     (root / ".herdbook/tmp-0123/model").mkdir(parents=True)
     (root / ".herdbook/tmp-4567").symlink_to("versions")
+    os.mkfifo(root / ".herdbook/tmp-89ab")
     made(root).close()
     assert sorted(path.name for path in (root / ".herdbook").iterdir()) == ["lock", "versions"]
 
@@ -215,6 +218,28 @@ def test_a_directory_has_one_sidecar(directory: ServedDirectory, root: Path) -> 
         made(root)
     directory.close()
     made(root).close()
+
+
+def test_a_directory_that_was_removed_is_made_anew(
+    directory: ServedDirectory, root: Path, tmp_path: Path
+) -> None:
+    served(directory, tmp_path, 7)
+    shutil.rmtree(root)
+    served(directory, tmp_path, 8)
+    assert tree(root / "current") == tree(tmp_path / "files 8")
+    with pytest.raises(DirectoryInUse):
+        made(root)
+
+
+def test_a_directory_that_was_removed_may_have_another_sidecar_by_now(
+    directory: ServedDirectory, root: Path, tmp_path: Path
+) -> None:
+    shutil.rmtree(root / ".herdbook")
+    other = made(root)
+    with pytest.raises(DirectoryInUse):
+        directory.place(resolution(7), files_of(tmp_path, 7))
+    other.close()
+    served(directory, tmp_path, 7)
 
 
 def test_what_is_not_the_sidecar_s_is_left_alone(

@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import socket
 import sys
 import threading
 from collections.abc import Iterator
@@ -169,6 +170,25 @@ def test_a_call_that_nobody_answers_has_failed() -> None:
         pass
     with pytest.raises(HookFailed, match="could not be called"):
         run(Call(url))
+
+
+@pytest.fixture
+def silent() -> Iterator[str]:
+    """An address that takes calls and never answers."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        yield f"http://127.0.0.1:{server.getsockname()[1]}/load"
+
+
+def test_a_call_that_takes_too_long_has_failed(silent: str) -> None:
+    with pytest.raises(HookFailed, match="did not answer within"):
+        run(Call(silent), timeout_seconds=0.1)
+
+
+def test_a_call_is_given_up_when_the_sidecar_ends(silent: str) -> None:
+    ended = threading.Event()
+    ended.set()
+    with pytest.raises(Cancelled):
+        Hooks((Call(silent),), timeout_seconds=1000).run(NEWS, ended=ended)
 
 
 @pytest.mark.parametrize("url", ["file:///etc/passwd", "localhost:8000", ""])
