@@ -10,6 +10,8 @@ from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from typing import Literal
 
+from herdbook_server import supervision
+
 LogFormat = Literal["json", "text"]
 LogLevel = Literal["debug", "info", "warning", "error"]
 
@@ -76,7 +78,9 @@ class _RequestId(logging.Filter):
 def _context(record: logging.LogRecord) -> dict[str, object]:
     """Return what is known of an event beside its message; what is empty is left out."""
     fields: Mapping[str, object] = getattr(record, "fields", {})
-    known = {**fields, "request_id": getattr(record, "request_id", "")}
+    # Workers write to one stream.
+    process = record.process if supervision.is_supervised() else None
+    known = {**fields, "request_id": getattr(record, "request_id", ""), "process": process}
     return {key: value for key, value in known.items() if value not in {"", None}}
 
 

@@ -204,7 +204,8 @@ class Call:
                 answer = f"{self.url} answered {error.code} {error.reason}"
                 raise HookFailed(f"{answer}: {_text_of(error)}".removesuffix(": ")) from error
         except (OSError, HTTPException, ValueError) as error:
-            raise HookFailed(f"{self.url} could not be called: {error!r}.") from error
+            reason = str(getattr(error, "reason", error)) or repr(error)
+            raise HookFailed(f"{self.url} could not be called: {reason}.") from error
 
 
 @dataclass(frozen=True, slots=True)

@@ -169,7 +169,7 @@ class Sidecar:
                 untold = self._go_back(before)
                 if served is not None and isinstance(failure, HookFailed):
                     # Lasting: each attempt has the server change versions twice.
-                    raise NotTakenUp(f"{failure.message}{untold}") from failure
+                    raise NotTakenUp(f"{failure.message.rstrip('.')}.{untold}") from failure
                 raise
 
     def _let_go(self, placed: PlacedVersion) -> None:

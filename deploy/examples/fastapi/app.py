@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -13,6 +14,9 @@ from fastapi.concurrency import run_in_threadpool
 from pydantic import BaseModel
 
 from herdbook import AsyncLiveModel, loaders
+
+# What the live model fetches, serves and fails to load.
+logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
 
 # Made once for each worker, after the fork: making it starts nothing.
 live = AsyncLiveModel(

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import logging
 import os
 import signal
 import sys
@@ -43,24 +45,31 @@ class Inference(services.InferenceServicer):
 
 
 async def serve(address: str, reference: str) -> None:
-    """Serves from when a first model is loaded until SIGTERM."""
-    stopped = asyncio.Event()
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stopped.set)
-    server = grpc.aio.server()
+    """Serves from when a first model is loaded until it is cancelled."""
     async with AsyncLiveModel(reference, loader=loaders.onnx_session()) as live:
+        # By default a second service would share the port in silence.
+        server = grpc.aio.server(options=[("grpc.so_reuseport", 0)])
         services.add_InferenceServicer_to_server(Inference(live), server)
         server.add_insecure_port(address)
         await server.start()
-        await stopped.wait()
-        await server.stop(STOP_SECONDS)
+        try:
+            await server.wait_for_termination()
+        finally:
+            await server.stop(STOP_SECONDS)
+
+
+async def main() -> None:
+    """Serves until SIGTERM, which also ends the wait for a first model."""
+    address = os.environ.get("LISTEN", "127.0.0.1:8001")
+    reference = os.environ.get("HERDBOOK_REFERENCE", "fraud/tc@champion")
+    serving = asyncio.create_task(serve(address, reference))
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, serving.cancel)
+    with contextlib.suppress(asyncio.CancelledError):
+        await serving
 
 
 if __name__ == "__main__":
-    asyncio.run(
-        serve(
-            os.environ.get("LISTEN", "127.0.0.1:8001"),
-            os.environ.get("HERDBOOK_REFERENCE", "fraud/tc@champion"),
-        )
-    )
+    # What the live model fetches, serves and fails to load.
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
+    asyncio.run(main())
