@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import inspect
 import logging
+import os
 from pathlib import Path
 
 import pytest
 
-from herdbook_server import cli
+from herdbook_server import cli, supervision
 from herdbook_server.logs import JsonFormatter, TextFormatter
 from herdbook_server.settings import (
     Settings,
@@ -107,6 +108,16 @@ def test_an_event_is_one_line_whatever_its_fields_hold(formatter: logging.Format
     assert "cow-7" in line
     assert "empty" not in line
     assert "size_bytes" in line
+
+
+@pytest.mark.parametrize("formatter", [JsonFormatter(), TextFormatter()])
+def test_workers_name_their_process_in_what_they_log(
+    formatter: logging.Formatter, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    record = logging.LogRecord("herdbook_server", logging.INFO, "", 0, "moo", (), None)
+    assert "process" not in formatter.format(record)
+    monkeypatch.setenv(supervision.LIFELINE, "3")
+    assert str(os.getpid()) in formatter.format(record).partition("process")[2]
 
 
 @pytest.mark.parametrize("first", [7409, 7411, 65534])
