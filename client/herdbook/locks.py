@@ -101,7 +101,7 @@ def try_lock(path: Path, *, exclusive: bool, create: bool = True) -> FileLock | 
 def _is_at(path: Path, descriptor: int) -> bool:
     try:
         return os.path.samestat(path.lstat(), os.fstat(descriptor))
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return False
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 import os
 import threading
 import time
@@ -11,14 +10,11 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import Final
 
-logger = logging.getLogger(__name__)
-
 LIFELINE: Final = "HERDBOOK_LIFELINE"
 """Names the descriptor at which a worker reads an end when its supervisor is gone."""
 
 READY: Final = "HERDBOOK_READY_DESCRIPTOR"
 """Names the descriptor that a worker writes to once it answers."""
-
 
 STOP_SECONDS: Final = 10.0
 """How long a worker may take to end when it has drained."""
@@ -53,7 +49,7 @@ def when_left_alone(stop: Callable[[], None], *, stop_seconds: float) -> None:
             # The loop may have ended.
             loop.call_soon_threadsafe(stop)
         time.sleep(stop_seconds)
-        logger.warning("This worker was left alone, has not ended and ends now")
+        # Without a word: to log may be what the process hangs at.
         os._exit(os.EX_SOFTWARE)
 
     threading.Thread(target=watch, name="herdbook-lifeline", daemon=True).start()

@@ -98,7 +98,7 @@ class AsyncLease(SingleLease[ModelT]):
         self._timeout_seconds = timeout_seconds
 
     async def __aenter__(self) -> ModelT:
-        self._check_unused()
+        self._begin()
         self._held = self._slot.take() or await self._wait()
         return self._held.model
 

@@ -329,7 +329,7 @@ class LiveEngine(Generic[ModelT]):
     def _fetch(self, resolution: Resolution, cancel: CancelToken) -> messages.Input:
         if resolution.digest is None:
             raise NoManifest(f"The registry does not hold the files of {resolution.reference}.")
-        log.info("%s is fetched for %s.", resolution.reference, self._settings.reference)
+        log.info("%s is made ready for %s.", resolution.reference, self._settings.reference)
         source = self._registry.source(resolution, cancel)
         self._files = self._cache.acquire(
             resolution.digest, source, cancelled=lambda: cancel.cancelled

@@ -136,10 +136,11 @@ class HeldModel(Generic[ModelT]):
 class SingleLease(Generic[ModelT]):
     """What a lease tells of its model, be it of threads or of asyncio; it is used once."""
 
-    __slots__ = ("_held", "_over")
+    __slots__ = ("_begun", "_held", "_over")
 
     def __init__(self) -> None:
         """Has not begun."""
+        self._begun = False
         self._held: HeldModel[ModelT] | None = None
         self._over = False
 
@@ -155,9 +156,10 @@ class SingleLease(Generic[ModelT]):
         """The number of the version of the leased model."""
         return self.resolution.version
 
-    def _check_unused(self) -> None:
-        if self._held is not None:
+    def _begin(self) -> None:
+        if self._begun:
             raise RuntimeError("a lease is used once: call lease() again")
+        self._begun = True
 
     def _end(self) -> HeldModel[ModelT] | None:
         """Gives the model back, once; returns it if it is to be finished now."""
@@ -182,7 +184,7 @@ class Lease(SingleLease[ModelT]):
         self._timeout_seconds = timeout_seconds
 
     def __enter__(self) -> ModelT:
-        self._check_unused()
+        self._begin()
         self._held = self._find(self._timeout_seconds)
         return self._held.model
 

@@ -53,18 +53,19 @@ class Reporter:
             self._thread.join(flush_seconds)
 
     def _run(self) -> None:
-        failures = 0
+        failures, told = 0, False
         while True:
             report = self._next(failures)
             if report is None:
                 return
             try:
                 self._send(report)
-                failures = 0
+                failures, told = 0, False
             except HerdbookError as error:
-                tell = log.debug if failures or isinstance(error, _PASSING) else log.warning
+                lasting = not isinstance(error, _PASSING)
+                tell = log.warning if lasting and not told else log.debug
                 tell("The registry did not take a report: %s", error)
-                failures += 1
+                failures, told = failures + 1, told or lasting
                 self._again(report)
 
     def _next(self, failures: int) -> ReplicaReport | None:

@@ -133,11 +133,11 @@ class ServedDirectory:
             DestinationUnusable: It cannot be written.
             DirectoryInUse: Another process keeps it, now that it was removed.
         """
-        if self._lock is None or not self._lock.is_at(self._lock_file):
-            self.close()
-            self.open()
         wanted = _arrange(files, self._layout, resolution.version)
         with making(self.root):
+            if self._lock is None or not self._lock.is_at(self._lock_file):
+                self.close()
+                self.open()
             for path in self._places(resolution):
                 if _holds(path, wanted):
                     return PlacedVersion(resolution, path)

@@ -164,12 +164,13 @@ class Sidecar:
                 self._hooks.run(self._news(placed), ended=self._stopping)
                 self._directory.accept(placed)
             except Exception as failure:
-                if before is None or before.path == placed.path:
+                if before is None or before.path == placed.path or not before.path.is_dir():
                     raise
                 untold = self._go_back(before)
                 if served is not None and isinstance(failure, HookFailed):
                     # Lasting: each attempt has the server change versions twice.
-                    raise NotTakenUp(f"{failure.message.rstrip('.')}.{untold}") from failure
+                    words = failure.message.removesuffix(".")
+                    raise NotTakenUp(f"{words}{untold}.") from failure
                 raise
 
     def _let_go(self, placed: PlacedVersion) -> None:
@@ -182,7 +183,7 @@ class Sidecar:
             if too_late and served is not None and served.path != placed.path:
                 untold = self._go_back(served)
                 if untold:
-                    log.warning("%s came too late.%s", placed.resolution.reference, untold)
+                    log.warning("%s came too late%s.", placed.resolution.reference, untold)
             self._directory.prune()
 
     def _served(self) -> PlacedVersion | None:
@@ -203,7 +204,8 @@ class Sidecar:
             try:
                 self._hooks.run(self._news(before), ended=self._stopping)
             except HookFailed as failure:
-                untold = f" Nor could the server be told of going back: {failure.message}"
+                words = failure.message.removesuffix(".")
+                untold = f"; nor could the server be told of going back: {words}"
         self._directory.accept(before)
         return untold
 

@@ -47,6 +47,7 @@ class Persistence:
             HerdbookError: `error` itself, if another attempt cannot help, or has not helped often.
         """
         self._cancel.check()
+        self._contact.refused(error)
         backoff = PATIENCE if self._contact.answered else IMPATIENCE
         if isinstance(error, EncryptionMismatch) or not isinstance(error, _PASSING):
             raise error

@@ -51,6 +51,7 @@ async def _connection(
         with _guarded(call, silence_seconds) as heard:
             async for data in call:
                 heard()
+                caller.contact.answered = True
                 update = watch.read(data)
                 if update is not None:
                     yield update

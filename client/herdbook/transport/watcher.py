@@ -55,6 +55,7 @@ def _connection(
         with guarded(call, silence_seconds) as heard, breaks_off(call.cancel):
             for data in call:
                 heard.set()
+                caller.contact.answered = True
                 update = watch.read(data)
                 if update is not None:
                     yield update

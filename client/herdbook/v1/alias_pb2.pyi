@@ -554,7 +554,9 @@ class Replica(_message.Message):
     HOST_FIELD_NUMBER: _builtins.int
     NAME_FIELD_NUMBER: _builtins.int
     id: _builtins.str
-    """Unique among the living: 1 to 200 characters; a UUID made at start is right."""
+    """Unique among the living, and new for each process, since what was said under an id counts again when it is back within ten
+    minutes: 1 to 200 characters; a UUID made at start is right.
+    """
     host: _builtins.str
     """Where it runs; 256 characters at most."""
     name: _builtins.str

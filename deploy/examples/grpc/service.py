@@ -53,7 +53,7 @@ async def serve(address: str, reference: str) -> None:
         server.add_insecure_port(address)
         await server.start()
         try:
-            await server.wait_for_termination()
+            await asyncio.Event().wait()
         finally:
             await server.stop(STOP_SECONDS)
 

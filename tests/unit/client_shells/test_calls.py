@@ -19,10 +19,11 @@ import herdbook
 from herdbook import AsyncClient, Client, errors
 from herdbook.core import retrying
 from herdbook.core.retrying import Backoff
+from herdbook.transport.caller import Caller
 from herdbook.v1.model_pb2 import ListModelsResponse, Model
 from tests.support.fake_registry import FakeRegistry, Fault
 from tests.support.ports import free_port
-from tests.support.waiting import eventually, wait_until
+from tests.support.waiting import eventually
 
 SOON = pb.RetryInfo(retry_delay=Duration(nanos=1_000_000))
 AWAY = Fault(grpc.StatusCode.UNAVAILABLE, "DATABASE_UNAVAILABLE", details=(SOON,))
@@ -344,13 +345,23 @@ def test_closing_ends_a_call_under_way(registry: FakeRegistry) -> None:
     assert [type(error) for error in caught] == [errors.ClientClosed]
 
 
-def test_closing_ends_the_wait_for_another_attempt(registry: FakeRegistry) -> None:
+def test_closing_ends_the_wait_for_another_attempt(
+    registry: FakeRegistry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    waits = threading.Event()
+    wait = Caller.wait
+
+    def noted(caller: Caller, seconds: float) -> bool:
+        waits.set()
+        return wait(caller, seconds)
+
+    monkeypatch.setattr(Caller, "wait", noted)
     later = pb.RetryInfo(retry_delay=Duration(seconds=15))
     registry.fail("GetModel", Fault(grpc.StatusCode.UNAVAILABLE, "DRAINING", details=(later,)))
     client = Client(registry.server, timeout_seconds=20)
     with ThreadPoolExecutor() as pool:
         call = pool.submit(client.get_model, "m")
-        wait_until(lambda: registry.calls["GetModel"] == 1, "the call was refused")
+        assert waits.wait(10)
         client.close()
         with pytest.raises(errors.ClientClosed):
             call.result(10)

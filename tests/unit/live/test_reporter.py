@@ -25,15 +25,13 @@ class Line:
         self.sending: queue.Queue[int | None] = queue.Queue()
         self.open = threading.Event()
         self.open.set()
-        self.losses = 0
-        self.loss: HerdbookError = Unavailable()
+        self.losses: list[HerdbookError] = []
 
     def send(self, sent: ReplicaReport) -> None:
         self.sending.put(sent.version)
         assert self.open.wait(30)
         if self.losses:
-            self.losses -= 1
-            raise self.loss
+            raise self.losses.pop(0)
         self.taken.append(sent.version)
 
 
@@ -63,7 +61,7 @@ def test_reports_that_are_overtaken_are_not_sent(line: Line, reporter: Reporter)
 
 
 def test_a_lost_report_is_sent_again(line: Line, reporter: Reporter) -> None:
-    line.losses = 3
+    line.losses = [Unavailable()] * 3
     reporter.say(report(1))
     wait_until(lambda: line.taken == [1], "the report is taken")
 
@@ -71,14 +69,15 @@ def test_a_lost_report_is_sent_again(line: Line, reporter: Reporter) -> None:
 def test_a_report_that_is_refused_is_told_once(
     line: Line, reporter: Reporter, caplog: pytest.LogCaptureFixture
 ) -> None:
-    line.losses, line.loss = 3, FieldInvalid("The digest is none.")
+    refusal = FieldInvalid("The digest is none.")
+    line.losses = [Unavailable(), refusal, Unavailable(), refusal]
     reporter.say(report(1))
     wait_until(lambda: line.taken == [1], "the report is taken")
     assert caplog.messages == ["The registry did not take a report: The digest is none."]
 
 
 def test_a_lost_report_gives_way_to_a_newer_one(line: Line, reporter: Reporter) -> None:
-    line.losses = 1
+    line.losses = [Unavailable()] * 1
     line.open.clear()
     reporter.say(report(1))
     assert line.sending.get(timeout=30) == 1

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import sys
 import threading
 import urllib.error
@@ -88,7 +89,7 @@ def test_a_version_that_the_server_refuses_makes_way_for_the_one_before(
         failure = sidecar.status().failure
         assert failure is not None
         assert isinstance(failure.error, NotTakenUp)
-        assert failure.reason == "validation failed: NotTakenUp: version 2 is no good"
+        assert failure.reason == "validation failed: NotTakenUp: version 2 is no good."
         assert text_in(root) == "one"
         assert server.seen == [(1, "one"), (2, "two"), (1, "one")]
         assert registry.reports[-1].serving_version == 1
@@ -104,6 +105,18 @@ def test_the_links_go_back_whatever_a_hook_raises(registry: MemoryRegistry, root
         assert text_in(root) == "one"
 
 
+def test_a_refusal_is_reported_where_the_directory_was_removed_meanwhile(
+    registry: MemoryRegistry, root: Path
+) -> None:
+    registry.add("two")
+    server = Server(refuses={2})
+    with Sidecar(REFERENCE, root, hooks=server.hooks):
+        shutil.rmtree(root)
+        registry.move(2)
+        wait_until(lambda: last_state(registry) is ReplicaState.FAILED, "the failure is reported")
+        assert registry.reports[-1].failure.endswith("version 2 is no good")
+
+
 def test_that_the_server_could_not_be_told_of_going_back_is_reported(
     registry: MemoryRegistry, root: Path
 ) -> None:
@@ -114,7 +127,7 @@ def test_that_the_server_could_not_be_told_of_going_back_is_reported(
         registry.move(2)
         wait_until(lambda: last_state(registry) is ReplicaState.FAILED, "the failure is reported")
         assert registry.reports[-1].failure.endswith(
-            "Nor could the server be told of going back: version 1 is no good"
+            "version 2 is no good; nor could the server be told of going back: version 1 is no good."
         )
         assert text_in(root) == "one"
 
