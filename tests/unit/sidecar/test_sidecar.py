@@ -127,7 +127,7 @@ def test_that_the_server_could_not_be_told_of_going_back_is_reported(
         registry.move(2)
         wait_until(lambda: last_state(registry) is ReplicaState.FAILED, "the failure is reported")
         assert registry.reports[-1].failure.endswith(
-            "version 2 is no good; nor could the server be told of going back: version 1 is no good."
+            "2 is no good; nor could the server be told of going back: version 1 is no good."
         )
         assert text_in(root) == "one"
 
