@@ -10,7 +10,7 @@ from hashlib import sha256
 from pathlib import Path
 from random import Random
 
-from herdbook import Client, TransferProgress
+from herdbook import Client, ReferenceState, TransferProgress
 from tests.support.server import ServerProcess
 from tests.support.waiting import wait_until
 
@@ -34,6 +34,10 @@ def write_random(path: Path, size_mib: int, *, seed: int = 1) -> None:
     with path.open("wb") as opened:
         for _ in range(size_mib):
             opened.write(random.randbytes(MIB))
+
+
+def version_of(state: ReferenceState) -> int | None:
+    return state.resolution and state.resolution.version
 
 
 def digest(path: Path) -> bytes:
@@ -96,21 +100,20 @@ def test_a_watch_survives_the_death_of_the_server(own_server: ServerProcess) -> 
 def test_the_last_state_comes_through_any_number_of_moves(server: ServerProcess) -> None:
     model = uuid.uuid4().hex
     with Client(server.address) as client, Client(server.address) as other:
-        for _ in range(2):
-            other.register_reference(model, "s3://bucket/model", alias="a", capture=False)
-        seen: list[int] = []
+        for alias in ("a", None, None):
+            other.register_reference(model, "s3://bucket/model", alias=alias, capture=False)
+        seen: list[ReferenceState] = []
         states = client.watch(f"{model}@a")
-
-        def follow() -> None:
-            seen.extend(state.revision for state in states)
-
-        thread = threading.Thread(target=follow)
+        thread = threading.Thread(target=lambda: seen.extend(states))
         thread.start()
-        last = [other.set_alias(model, "a", 1 + number % 2) for number in range(30)][-1]
-        wait_until(lambda: seen and seen[-1] >= last.revision, "the last move is seen")
+        for number in range(30):
+            other.set_alias(model, "a", 1 + number % 2)
+        other.set_alias(model, "a", 3)
+        wait_until(lambda: seen and version_of(seen[-1]) == 3, "the last move is seen")
         client.close()
         thread.join()
-    assert seen == sorted(set(seen))
+    revisions = [state.revision for state in seen]
+    assert revisions == sorted(set(revisions))
 
 
 def test_memory_does_not_grow_with_the_size_of_a_file(

@@ -130,7 +130,7 @@ def test_no_more_candidates_are_begun_while_too_many_hang(registry: MemoryRegist
             goes_on.wait()
         return model
 
-    with LiveModel(REFERENCE, loader=loader, load_timeout_seconds=0.05, retry_seconds=0.01) as live:
+    with LiveModel(REFERENCE, loader=loader, load_timeout_seconds=0.5, retry_seconds=0.01) as live:
         registry.move(2)
         wait_until(
             lambda: live.status().failure_count > GIVEN_UP_MAX + 1, "it was tried again and again"
@@ -151,9 +151,7 @@ def test_who_has_no_model_tries_however_many_hang(registry: MemoryRegistry) -> N
             goes_on.wait()
         return model
 
-    with LiveModel(
-        REFERENCE, loader=loader, load_timeout_seconds=0.05, swap="unload-first"
-    ) as live:
+    with LiveModel(REFERENCE, loader=loader, load_timeout_seconds=0.5, swap="unload-first") as live:
         for number in range(GIVEN_UP_MAX):
             registry.move(number + 2)
             wait_until(
